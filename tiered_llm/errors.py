@@ -1,0 +1,84 @@
+"""The project's errors: one tree, one class for each `except` that a caller would write.
+
+```
+TieredLLMError
+├── ConfigurationError         a setting or argument is wrong; nothing was sent
+├── NoCapableTierError         no tier can serve this request; nothing was sent
+├── UnsupportedArgumentError   a call-time argument that some tier would not understand
+├── AttemptFailedError         one tier failed in a way that another may not
+├── AllTiersFailedError        every tier that could be tried failed
+└── EndpointError              a command needs an endpoint that does not answer
+```
+
+No message holds prompt text, keys or tenant ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tiered_llm.tiers import Tier
+
+
+class TieredLLMError(Exception):
+    """Base of every error that this package raises on its own account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing wrong with a configuration.
+
+    Attributes:
+        source: Where the value stands: a file's path, `environment`, `.env`, `arguments`.
+        key: The setting, in the spelling of its source.
+        wrong: What is wrong with it. Never holds a secret.
+        right: What would be right.
+    """
+
+    source: str
+    key: str
+    wrong: str
+    right: str
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        return f"{self.source}: {self.key}: {self.wrong}; {self.right}"
+
+
+class ConfigurationError(TieredLLMError, ValueError):
+    """Settings or arguments that cannot work, all of them at once.
+
+    Attributes:
+        problems: Each thing found wrong, in the order of the sources.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Collect the problems into one message, a line each."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(p) for p in self.problems))
+
+
+class NoCapableTierError(TieredLLMError):
+    """No configured tier can serve the request.
+
+    Attributes:
+        failures: For each tier, why it cannot: a rule's own words.
+    """
+
+    def __init__(self, failures: Mapping[Tier, Sequence[str]]) -> None:
+        """Say which tier failed on what."""
+        self.failures = {tier: tuple(whys) for tier, whys in failures.items()}
+        lines = [f"  {tier.value}: {'; '.join(whys)}" for tier, whys in self.failures.items()]
+        super().__init__("no tier can serve this request:\n" + "\n".join(lines))
+
+
+class UnsupportedArgumentError(TieredLLMError, TypeError):
+    """A call-time argument that at least one tier's model does not understand."""
+
+
+class EndpointError(TieredLLMError):
+    """A model endpoint that a command needs does not answer as it should."""

@@ -1,0 +1,89 @@
+"""Settings: arguments over environment over `.env` over TOML over defaults, checked at the start."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tiered_llm.tiers import Tier
+
+DEFAULT_WEIGHTS = {
+    "message_complexity": 0.30,
+    "context_requirement": 0.15,
+    "capability_criticality": 0.25,
+    "conversation_depth": 0.10,
+    "keyword_signals": 0.20,
+}
+
+DEFAULT_TASK_TIERS = {
+    "intent_classification": Tier.LIGHT,
+    "pii_detection": Tier.LIGHT,
+    "simple_qa": Tier.LIGHT,
+    "agent_execution": Tier.STANDARD,
+    "skill_invocation": Tier.STANDARD,
+    "thinking": Tier.HEAVY,
+    "security_analysis": Tier.HEAVY,
+    "architecture_design": Tier.HEAVY,
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ComplexitySettings(_Section):
+    """How complexity is scored: weights, thresholds and word lists, all data."""
+
+    weights: dict[str, float] = Field(
+        default_factory=lambda: dict(DEFAULT_WEIGHTS),
+        description="Weight of each factor; the five sum to 1.",
+    )
+    light_below: float = Field(0.3, ge=0, le=1, description="Scores below this go to light.")
+    heavy_from: float = Field(0.7, ge=0, le=1, description="Scores from here on go to heavy.")
+    keywords: dict[str, float] | None = Field(
+        None, description="Word or phrase → strength in [0, 1]; replaces the built-in list."
+    )
+    extra_keywords: dict[str, float] = Field(
+        default_factory=dict, description="Added to the list, or to correct an entry of it."
+    )
+    capabilities: dict[str, float] | None = Field(
+        None, description="Capability → criticality in [0, 1]; replaces the built-in list."
+    )
+    extra_capabilities: dict[str, float] = Field(
+        default_factory=dict, description="Added to the list, or to correct an entry of it."
+    )
+    max_scan_chars: int = Field(
+        20_000, gt=0, description="Characters of the ask that are read; the rest is cut."
+    )
+    context_saturation_tokens: int = Field(
+        8_192, gt=0, description="Context from which that factor is 1, in tokens."
+    )
+    history_saturation: int = Field(
+        20, gt=0, description="Messages of history from which that factor is 1."
+    )
+
+
+class RoutingSettings(_Section):
+    """What the routing rules go by."""
+
+    task_tiers: dict[str, Tier] = Field(
+        default_factory=lambda: dict(DEFAULT_TASK_TIERS),
+        description="Task type → the tier that serves it.",
+    )
+    critical_capabilities: tuple[str, ...] = Field(
+        (), description="An agent with one of these goes to heavy."
+    )
+    tenant_caps: dict[str, Tier] = Field(
+        default_factory=dict, repr=False, description="Tenant → highest tier it may use."
+    )
+    turn_hold: bool = Field(
+        True, description="Keep the tier of the ask while its tool calls are worked through."
+    )
+    switch_margin: float = Field(
+        0.0,
+        ge=0,
+        description="Score by which a new turn must pass a threshold to leave the thread's tier, "
+        "for each 1,000 tokens of conversation that would have to be read anew; 0 switches freely.",
+    )
+    output_reserve_tokens: int = Field(
+        512, ge=0, description="Room kept for the answer where the caller names no max_tokens."
+    )

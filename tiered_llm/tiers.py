@@ -1,0 +1,150 @@
+"""Tiers and what is known of the model behind each.
+
+A tier is a class of model by price and strength. A `TierSpec` names the model that
+serves a tier and states what routing, accounting and fallback must know of it.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+
+class Tier(StrEnum):
+    """Light, standard or heavy, ordered by strength: `Tier.LIGHT < Tier.HEAVY`."""
+
+    LIGHT = "light"
+    STANDARD = "standard"
+    HEAVY = "heavy"
+
+    @property
+    def rank(self) -> int:
+        """Place in the order: 0 light, 1 standard, 2 heavy."""
+        return _RANKS[self.value]
+
+    def __lt__(self, other: object) -> bool:
+        """Order by strength, not by spelling; a tier's name counts as the tier."""
+        return self.rank < Tier(str(other)).rank
+
+    def __le__(self, other: object) -> bool:
+        """Order by strength, not by spelling; a tier's name counts as the tier."""
+        return self.rank <= Tier(str(other)).rank
+
+    def __gt__(self, other: object) -> bool:
+        """Order by strength, not by spelling; a tier's name counts as the tier."""
+        return self.rank > Tier(str(other)).rank
+
+    def __ge__(self, other: object) -> bool:
+        """Order by strength, not by spelling; a tier's name counts as the tier."""
+        return self.rank >= Tier(str(other)).rank
+
+
+_RANKS = {"light": 0, "standard": 1, "heavy": 2}
+
+
+class Ability(StrEnum):
+    """What a request may need of a model beyond answering text."""
+
+    TOOLS = "tools"
+    VISION = "vision"
+    STRUCTURED_OUTPUT = "structured_output"
+    JSON_MODE = "json_mode"
+
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9_.-]+/\S+")
+
+
+class TierSpec(BaseModel):
+    """The model that serves one tier. Frozen; unknown fields are refused.
+
+    ```python
+    TierSpec(tier="heavy", model_id="vllm/qwen2.5:72b", base_url="http://gpu1:8000/v1")
+    ```
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    tier: Tier
+    model_id: str = Field(description="Provider and model in LiteLLM's form, `ollama/qwen2.5:7b`.")
+    base_url: str | None = Field(None, description="Endpoint; the provider's own default if unset.")
+    api_key: SecretStr | None = Field(None, description="Key for the endpoint, never shown.")
+    context_window: int = Field(
+        32_768, gt=0, description="Tokens that input and output share in the model."
+    )
+    num_ctx: int | None = Field(
+        None, gt=0, description="Ollama's window in tokens; `context_window` if unset."
+    )
+    max_output_tokens: int | None = Field(
+        None, gt=0, description="Longest answer in tokens; the model's own limit if unset."
+    )
+    tools: bool = Field(True, description="Can call tools.")
+    vision: bool = Field(False, description="Can read images.")
+    structured_output: bool = Field(True, description="Can answer in a given JSON schema.")
+    json_mode: bool = Field(True, description="Can be held to valid JSON.")
+    cost_weight: Decimal = Field(
+        Decimal(1), gt=0, description="Cost units for one token; light is 1 by convention."
+    )
+    input_usd_per_million: Decimal | None = Field(
+        None, ge=0, description="Price of a million input tokens, in US dollars."
+    )
+    output_usd_per_million: Decimal | None = Field(
+        None, ge=0, description="Price of a million output tokens, in US dollars."
+    )
+    gpu_memory_gb: float = Field(0.0, ge=0, description="GPU memory the model occupies, in GB.")
+    timeout_s: float = Field(120.0, gt=0, description="Longest wait for one answer, in seconds.")
+    max_concurrency: int | None = Field(
+        None, gt=0, description="Most calls at once from one process; no bound if unset."
+    )
+    model_kwargs: dict[str, Any] = Field(
+        default_factory=dict, repr=False, description="Extra arguments of the LangChain model class."
+    )
+
+    @field_validator("model_id")
+    @classmethod
+    def _check_model_id(cls, value: str) -> str:
+        if not _MODEL_ID.fullmatch(value):
+            msg = f"{value!r} is not a model id: write provider/model, as in 'ollama/qwen2.5:7b'"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            msg = "not a URL: write scheme and host, as in 'http://localhost:11434'"
+            raise ValueError(msg)
+        if parts.username or parts.password:
+            msg = "holds a user name or password: give the secret as api_key, which is never shown"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def provider(self) -> str:
+        """The part of the id before the first slash: `ollama`, `vllm`, `openai`…"""
+        return self.model_id.partition("/")[0]
+
+    @property
+    def model_name(self) -> str:
+        """The part of the id after the first slash: what the endpoint calls the model."""
+        return self.model_id.partition("/")[2]
+
+    @property
+    def window_tokens(self) -> int:
+        """Tokens a call may really use: Ollama truncates to `num_ctx` without a word."""
+        return min(self.context_window, self.num_ctx or self.context_window)
+
+    def able(self, ability: Ability) -> bool:
+        """Whether the tier has an ability."""
+        return bool(getattr(self, ability.value))
+
+    def __hash__(self) -> int:
+        """Hash on what tells endpoints apart; equality still compares every field."""
+        return hash((self.tier, self.model_id, self.base_url))
