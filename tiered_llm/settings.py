@@ -1,4 +1,4 @@
-"""Settings: arguments over environment over `.env` over TOML over defaults, checked at the start."""
+"""Settings: arguments, environment, `.env`, TOML, defaults, in that order; checked at the start."""
 
 from __future__ import annotations
 
@@ -76,7 +76,8 @@ class RoutingSettings(_Section):
         default_factory=dict, repr=False, description="Tenant → highest tier it may use."
     )
     turn_hold: bool = Field(
-        True, description="Keep the tier of the ask while its tool calls are worked through."
+        default=True,
+        description="Keep the tier of the ask while its tool calls are worked through.",
     )
     switch_margin: float = Field(
         0.0,

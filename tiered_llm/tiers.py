@@ -82,10 +82,10 @@ class TierSpec(BaseModel):
     max_output_tokens: int | None = Field(
         None, gt=0, description="Longest answer in tokens; the model's own limit if unset."
     )
-    tools: bool = Field(True, description="Can call tools.")
-    vision: bool = Field(False, description="Can read images.")
-    structured_output: bool = Field(True, description="Can answer in a given JSON schema.")
-    json_mode: bool = Field(True, description="Can be held to valid JSON.")
+    tools: bool = Field(default=True, description="Can call tools.")
+    vision: bool = Field(default=False, description="Can read images.")
+    structured_output: bool = Field(default=True, description="Can answer in a given JSON schema.")
+    json_mode: bool = Field(default=True, description="Can be held to valid JSON.")
     cost_weight: Decimal = Field(
         Decimal(1), gt=0, description="Cost units for one token; light is 1 by convention."
     )
@@ -101,7 +101,9 @@ class TierSpec(BaseModel):
         None, gt=0, description="Most calls at once from one process; no bound if unset."
     )
     model_kwargs: dict[str, Any] = Field(
-        default_factory=dict, repr=False, description="Extra arguments of the LangChain model class."
+        default_factory=dict,
+        repr=False,
+        description="Extra arguments of the LangChain model class.",
     )
 
     @field_validator("model_id")
@@ -128,7 +130,7 @@ class TierSpec(BaseModel):
 
     @property
     def provider(self) -> str:
-        """The part of the id before the first slash: `ollama`, `vllm`, `openai`…"""
+        """The part of the id before the first slash: `ollama`, `vllm`, `openai`."""
         return self.model_id.partition("/")[0]
 
     @property

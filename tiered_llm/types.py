@@ -151,8 +151,12 @@ class ComplexityEstimate:
         parts = sorted(self.shares.items(), key=lambda item: -item[1])
         why = ", ".join(f"{name.replace('_', ' ')} {share:.2f}" for name, share in parts if share)
         words = f"; words: {', '.join(self.words)}" if self.words else ""
-        cut = f"; only the first {self.scanned_chars} characters were read" if self.truncated else ""
-        return f"{self.score:.2f}, {self.recommended_tier.value}: {why or 'nothing fired'}{words}{cut}"
+        cut = (
+            f"; only the first {self.scanned_chars} characters were read" if self.truncated else ""
+        )
+        return (
+            f"{self.score:.2f}, {self.recommended_tier.value}: {why or 'nothing fired'}{words}{cut}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -295,4 +299,6 @@ def _plain_value(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Tier):
         return value.value
-    return value if isinstance(value, (str, int, float, list, tuple, dict, type(None))) else str(value)
+    return (
+        value if isinstance(value, (str, int, float, list, tuple, dict, type(None))) else str(value)
+    )
