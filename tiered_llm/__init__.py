@@ -1,1 +1,95 @@
-"""A LangChain chat model that is three: each call goes to the cheapest tier that will do."""
+"""A LangChain chat model that is three: each call goes to the cheapest tier that will do.
+
+```python
+from tiered_llm import TieredChatModel
+
+model = TieredChatModel.from_settings()
+model.invoke("Hello").response_metadata["routing"]["tier"]
+```
+
+Names are loaded when first used: `import tiered_llm` itself imports no provider, no
+LangGraph and no OpenTelemetry SDK.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tiered_llm.chat_model import TieredChatModel
+    from tiered_llm.complexity import ComplexityEstimator, Estimator
+    from tiered_llm.errors import (
+        AllTiersFailedError,
+        ConfigurationError,
+        NoCapableTierError,
+        TieredLLMError,
+        UnsupportedArgumentError,
+    )
+    from tiered_llm.routing import ModelRouter
+    from tiered_llm.settings import Settings, get_settings
+    from tiered_llm.tiers import Ability, Tier, TierSpec
+    from tiered_llm.types import AgentSpec, ComplexityEstimate, RoutingDecision, RoutingRequest
+
+_HOMES = {
+    "Ability": "tiers",
+    "AgentSpec": "types",
+    "AllTiersFailedError": "errors",
+    "ComplexityEstimate": "types",
+    "ComplexityEstimator": "complexity",
+    "ConfigurationError": "errors",
+    "Estimator": "complexity",
+    "ModelRouter": "routing",
+    "NoCapableTierError": "errors",
+    "RoutingDecision": "types",
+    "RoutingRequest": "types",
+    "Settings": "settings",
+    "Tier": "tiers",
+    "TierSpec": "tiers",
+    "TieredChatModel": "chat_model",
+    "TieredLLMError": "errors",
+    "UnsupportedArgumentError": "errors",
+    "get_settings": "settings",
+}
+"""Each public name, and the room where it lives."""
+
+__all__ = [
+    "Ability",
+    "AgentSpec",
+    "AllTiersFailedError",
+    "ComplexityEstimate",
+    "ComplexityEstimator",
+    "ConfigurationError",
+    "Estimator",
+    "ModelRouter",
+    "NoCapableTierError",
+    "RoutingDecision",
+    "RoutingRequest",
+    "Settings",
+    "Tier",
+    "TierSpec",
+    "TieredChatModel",
+    "TieredLLMError",
+    "UnsupportedArgumentError",
+    "__version__",
+    "get_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its room."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tiered-llm")
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -49,7 +49,7 @@ class Problem:
         return f"{self.source}: {self.key}: {self.wrong}; {self.right}"
 
 
-class ConfigurationError(TieredLLMError, ValueError):
+class ConfigurationError(TieredLLMError):
     """Settings or arguments that cannot work, all of them at once.
 
     Attributes:
@@ -78,6 +78,35 @@ class NoCapableTierError(TieredLLMError):
 
 class UnsupportedArgumentError(TieredLLMError, TypeError):
     """A call-time argument that at least one tier's model does not understand."""
+
+
+class AttemptFailedError(TieredLLMError):
+    """One attempt failed in a way that another tier may not; the next tier is tried.
+
+    Attributes:
+        tier: The tier that failed.
+        fault: The fault's class, as in the attempts of `response_metadata["routing"]`.
+    """
+
+    def __init__(self, tier: Tier, fault: str) -> None:
+        """Name the tier and the fault; the provider's own error is the `__cause__`."""
+        self.tier, self.fault = tier, fault
+        super().__init__(f"{tier.value}: {fault}")
+
+
+class AllTiersFailedError(TieredLLMError):
+    """Every tier that could serve the request was tried and failed.
+
+    Attributes:
+        attempts: The error of each attempt, in order; each has the provider's own
+            error as its `__cause__`.
+    """
+
+    def __init__(self, attempts: Sequence[AttemptFailedError]) -> None:
+        """One readable line for each attempt."""
+        self.attempts = tuple(attempts)
+        lines = [f"  {n}. {attempt}" for n, attempt in enumerate(self.attempts, start=1)]
+        super().__init__("every tier that could serve the request failed:\n" + "\n".join(lines))
 
 
 class EndpointError(TieredLLMError):

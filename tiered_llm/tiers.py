@@ -9,42 +9,51 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 
 class Tier(StrEnum):
-    """Light, standard or heavy, ordered by strength: `Tier.LIGHT < Tier.HEAVY`."""
+    """Light, standard or heavy, ordered by strength: `Tier.LIGHT < Tier.HEAVY`.
+
+    Attributes:
+        rank: Place in the order: 0 light, 1 standard, 2 heavy.
+    """
+
+    rank: int
+
+    def __new__(cls, value: str) -> Self:
+        """Number the tiers in the order of their definition."""
+        tier = str.__new__(cls, value)
+        tier._value_ = value
+        tier.rank = len(cls.__members__)
+        return tier
 
     LIGHT = "light"
     STANDARD = "standard"
     HEAVY = "heavy"
 
-    @property
-    def rank(self) -> int:
-        """Place in the order: 0 light, 1 standard, 2 heavy."""
-        return _RANKS[self.value]
-
     def __lt__(self, other: object) -> bool:
         """Order by strength, not by spelling; a tier's name counts as the tier."""
-        return self.rank < Tier(str(other)).rank
+        return self.rank < _rank(other)
 
     def __le__(self, other: object) -> bool:
         """Order by strength, not by spelling; a tier's name counts as the tier."""
-        return self.rank <= Tier(str(other)).rank
+        return self.rank <= _rank(other)
 
     def __gt__(self, other: object) -> bool:
         """Order by strength, not by spelling; a tier's name counts as the tier."""
-        return self.rank > Tier(str(other)).rank
+        return self.rank > _rank(other)
 
     def __ge__(self, other: object) -> bool:
         """Order by strength, not by spelling; a tier's name counts as the tier."""
-        return self.rank >= Tier(str(other)).rank
+        return self.rank >= _rank(other)
 
 
-_RANKS = {"light": 0, "standard": 1, "heavy": 2}
+def _rank(tier: object) -> int:
+    return (tier if isinstance(tier, Tier) else Tier(str(tier))).rank
 
 
 class Ability(StrEnum):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from tiered_llm.clock import SYSTEM_CLOCK
@@ -18,8 +17,6 @@ from tiered_llm.tiers import Ability, Tier
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ class AgentSpec:
         Raises:
             ValueError: An unknown field, an unknown tier, or bounds that leave no tier.
         """
-        if value is None or isinstance(value, cls):
+        if value is None or isinstance(value, AgentSpec):
             return value
         known = {f.name for f in fields(cls)}
         if unknown := set(value) - known:
@@ -138,8 +135,8 @@ class ComplexityEstimate:
     """
 
     score: float
-    factors: Mapping[str, float] = _NOTHING
-    shares: Mapping[str, float] = _NOTHING
+    factors: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     recommended_tier: Tier
     words: tuple[str, ...] = ()
     scanned_chars: int = 0
@@ -223,8 +220,8 @@ class RoutingDecision:
     tokens_used: int = 0
     latency_ms: float = 0.0
     model_id: str = ""
-    factors: Mapping[str, float] = _NOTHING
-    shares: Mapping[str, float] = _NOTHING
+    factors: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
     reasons: tuple[Reason, ...] = ()
     candidates: tuple[Tier, ...] = ()
     fallbacks: tuple[Tier, ...] = ()

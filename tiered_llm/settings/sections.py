@@ -1,10 +1,12 @@
-"""Settings: arguments, environment, `.env`, TOML, defaults, in that order; checked at the start."""
+"""What complexity and routing go by, and what each tier is unless told otherwise."""
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from tiered_llm.tiers import Tier
+from tiered_llm.tiers import Tier, TierSpec
 
 DEFAULT_WEIGHTS = {
     "message_complexity": 0.30,
@@ -23,6 +25,42 @@ DEFAULT_TASK_TIERS = {
     "thinking": Tier.HEAVY,
     "security_analysis": Tier.HEAVY,
     "architecture_design": Tier.HEAVY,
+}
+
+
+PROVIDER_URLS = {
+    "ollama": "http://localhost:11434",
+    "ollama_chat": "http://localhost:11434",
+    "vllm": "http://localhost:8000/v1",
+    "hosted_vllm": "http://localhost:8000/v1",
+}
+"""Where a provider that one runs oneself listens by default; other providers know their own."""
+
+DEFAULT_SPECS = {
+    Tier.LIGHT: TierSpec(
+        tier=Tier.LIGHT,
+        model_id="ollama/qwen2.5:7b",
+        base_url=PROVIDER_URLS["ollama"],
+        context_window=32_768,
+        cost_weight=Decimal(1),
+        gpu_memory_gb=8.0,
+    ),
+    Tier.STANDARD: TierSpec(
+        tier=Tier.STANDARD,
+        model_id="ollama/qwen2.5:32b",
+        base_url=PROVIDER_URLS["ollama"],
+        context_window=32_768,
+        cost_weight=Decimal(3),
+        gpu_memory_gb=32.0,
+    ),
+    Tier.HEAVY: TierSpec(
+        tier=Tier.HEAVY,
+        model_id="vllm/qwen2.5:72b",
+        base_url=PROVIDER_URLS["vllm"],
+        context_window=32_768,
+        cost_weight=Decimal(10),
+        gpu_memory_gb=72.0,
+    ),
 }
 
 

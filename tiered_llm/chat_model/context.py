@@ -1,0 +1,94 @@
+"""Who asks, and for what: tenant, task type, tier, agent spec and session of a call.
+
+Each is looked up in this order, and the first that is set counts:
+
+1. `config["configurable"]`
+2. `config["metadata"]`
+3. the LangGraph runtime's context, inside a graph
+4. the model's own defaults
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.tiers import Tier
+from tiered_llm.types import AgentSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.runnables import RunnableConfig
+
+_RUNTIME = "__pregel_runtime"
+"""Where LangGraph keeps the runtime in a config; read there, langgraph need not be imported."""
+
+CONTEXT_NAMES = ("tenant_id", "task_type", "tier", "agent_spec", "session_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """What the application says about a call, beside its messages.
+
+    Attributes:
+        tenant_id: Who pays.
+        task_type: What kind of task this is.
+        tier: The tier that the caller insists on.
+        agent_spec: The asking agent.
+        session_id: The conversation; a LangGraph thread's id unless named.
+    """
+
+    tenant_id: str | None = None
+    task_type: str | None = None
+    tier: Tier | None = None
+    agent_spec: AgentSpec | None = None
+    session_id: str | None = None
+
+
+def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallContext:
+    """Look a call's context up.
+
+    Raises:
+        ConfigurationError: A tier that does not exist, or a malformed agent spec.
+    """
+    configurable = config.get("configurable") or {}
+    places = (configurable, config.get("metadata") or {}, _runtime_context(configurable), defaults)
+    found = {name: _first(places, name) for name in CONTEXT_NAMES}
+    session = found["session_id"] or configurable.get("thread_id")
+    agent = _checked("agent_spec", found["agent_spec"], AgentSpec.parse)
+    task = found["task_type"]
+    if task is None and agent is not None and agent.task_types:
+        task = agent.task_types[0]
+    return CallContext(
+        tenant_id=None if found["tenant_id"] is None else str(found["tenant_id"]),
+        task_type=None if task is None else str(task),
+        tier=_checked("tier", found["tier"], Tier),
+        agent_spec=agent,
+        session_id=None if session is None else str(session),
+    )
+
+
+def _first(places: tuple[Any, ...], name: str) -> Any:
+    for place in places:
+        value = place.get(name) if isinstance(place, dict) else getattr(place, name, None)
+        if value is not None:
+            return value
+    return None
+
+
+def _runtime_context(configurable: Mapping[str, Any]) -> Any:
+    """The context of the graph's run: a mapping or any object with attributes."""
+    return getattr(configurable.get(_RUNTIME), "context", None)
+
+
+def _checked(name: str, value: Any, parse: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return parse(value)
+    except (ValueError, TypeError) as error:
+        right = f"one of {', '.join(Tier)}" if name == "tier" else "see AgentSpec"
+        problem = Problem(source="config", key=name, wrong=str(error), right=right)
+        raise ConfigurationError([problem]) from error

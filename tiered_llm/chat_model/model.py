@@ -1,0 +1,585 @@
+"""`TieredChatModel`: a chat model that is three.
+
+It subclasses `BaseChatModel` and overrides its public methods, so that the tier's own model
+owns the only model run: tokens are streamed once and usage is counted once, under every
+callback. The pipeline's fallback chain is the one chain run around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from langchain_core.callbacks import (  # noqa: TC002  # pydantic and get_type_hints read them
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
+from langchain_core.language_models import LanguageModelInput  # noqa: TC002
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage  # noqa: TC002
+from langchain_core.outputs import ChatResult, LLMResult
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config, merge_configs
+from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
+from typing_extensions import override
+
+from tiered_llm.chat_model.context import read_context
+from tiered_llm.chat_model.events import async_event_stream, event_stream
+from tiered_llm.chat_model.structured import StructuredTieredModel
+from tiered_llm.chat_model.tier_models import endpoints_for
+from tiered_llm.complexity import ComplexityEstimator, read_conversation
+from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.fallback import BoundTools, Call, Entry, Plain, Structured, WithTools
+from tiered_llm.pipeline import Pipeline
+from tiered_llm.providers import Parameters, check_arguments, profile_of
+from tiered_llm.providers.dialects import PARAMETER_NAMES
+from tiered_llm.routing import ModelRouter
+from tiered_llm.settings import Settings, get_settings
+from tiered_llm.tiers import Ability, Tier
+from tiered_llm.tokens import estimate_tokens
+from tiered_llm.types import AgentSpec, RoutingRequest
+
+if TYPE_CHECKING:
+    import builtins
+    import uuid
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+
+    from langchain_core.language_models.chat_model_stream import (
+        AsyncChatModelStream,
+        ChatModelStream,
+    )
+    from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_core.messages import AIMessageChunk
+
+    from tiered_llm.fallback import Shape
+
+_TIER_FIELDS = ("light", "standard", "heavy")
+_BINDING_OPTIONS = ("tool_choice", "strict", "parallel_tool_calls", "response_format")
+_HANDED_DOWN = ("cache", "rate_limiter", "disable_streaming", "output_version", "verbose")
+"""Fields of `BaseChatModel` that act where the model run is: in the tiers' models."""
+
+
+class Prepared(NamedTuple):
+    """A call made ready for the pipeline, in the order of its arguments."""
+
+    request: RoutingRequest
+    call: Call
+    messages: list[BaseMessage]
+    config: RunnableConfig
+
+
+class TieredChatModel(BaseChatModel):
+    """Each call goes to the cheapest tier that will do.
+
+    ```python
+    model = TieredChatModel(light="ollama/qwen2.5:7b", heavy="vllm/qwen2.5:72b")
+    answer = model.invoke("Hello", config={"configurable": {"task_type": "simple_qa"}})
+    answer.response_metadata["routing"]["tier"]
+    ```
+
+    A tier is a model id, a `TierSpec`, or a ready chat model or runnable; any non-empty
+    subset will do, and with none given the settings' tiers are taken. Arguments beside the
+    fields below are refused. Safe to use from many threads and event loops.
+
+    Raises:
+        ConfigurationError: At the start, for tiers or settings that cannot work.
+        NoCapableTierError: At a call that no tier can serve.
+        AllTiersFailedError: At a call for which every capable tier failed.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+    light: Any = Field(default=None, exclude=True, repr=False)
+    """Model of the light tier."""
+    standard: Any = Field(default=None, exclude=True, repr=False)
+    """Model of the standard tier."""
+    heavy: Any = Field(default=None, exclude=True, repr=False)
+    """Model of the heavy tier."""
+    settings: InstanceOf[Settings] | None = Field(default=None, exclude=True, repr=False)
+    """Settings in force; `get_settings()` if left out."""
+    estimator: Any = Field(default=None, exclude=True, repr=False)
+    """Who estimates complexity: an `Estimator`; the five factors if left out."""
+    router: InstanceOf[ModelRouter] | None = Field(default=None, exclude=True, repr=False)
+    """Who routes; the default rules over the tiers given if left out."""
+
+    temperature: float | None = Field(default=None, ge=0)
+    """Sampling temperature for every tier."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer in tokens, for every tier."""
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    """Nucleus sampling for every tier."""
+    seed: int | None = None
+    """Seed of the sampler for every tier."""
+    stop: list[str] | None = None
+    """Stop sequences where a call gives none."""
+
+    tenant_id: str | None = Field(default=None, exclude=True, repr=False)
+    """Who pays, where a call does not say."""
+    task_type: str | None = None
+    """Kind of task, where a call does not say."""
+    agent_spec: AgentSpec | None = None
+    """The asking agent, where a call does not say."""
+    tier: Tier | None = None
+    """Tier to insist on, where a call does not say."""
+    session_id: str | None = Field(default=None, exclude=True, repr=False)
+    """The conversation, where a call does not say."""
+
+    _built: tuple[tuple[Any, ...], Pipeline] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, **fields: Any) -> Self:
+        """A model of the settings' tiers; `get_settings()` if none are handed in."""
+        return cls(settings=settings or get_settings(), **fields)
+
+    @field_validator("agent_spec", mode="before")
+    @classmethod
+    def _parse_agent_spec(cls, value: Any) -> Any:
+        return AgentSpec.parse(value)
+
+    @model_validator(mode="after")
+    def _start(self) -> Self:
+        stages = self.stages
+        for tier, endpoint in stages.endpoints.items():
+            setattr(self, tier.value, endpoint)
+        self._built = (self._parts(), stages)
+        self._refuse_two_limiters(stages)
+        return self
+
+    def _refuse_two_limiters(self, stages: Pipeline) -> None:
+        for tier, endpoint in stages.endpoints.items():
+            if self.rate_limiter is not None and getattr(endpoint.model, "rate_limiter", None):
+                wrong = f"the {tier.value} tier's model has a rate limiter of its own"
+                right = "set one on the TieredChatModel or on the tiers' models, not both"
+                problem = Problem(source="arguments", key="rate_limiter", wrong=wrong, right=right)
+                raise ConfigurationError([problem])
+
+    # --- the pipeline ---
+
+    @property
+    def stages(self) -> Pipeline:
+        """The pipeline behind the model; made anew when one of its parts is replaced."""
+        parts = self._parts()
+        built = self._built
+        if built is None or any(a is not b for a, b in zip(built[0], parts, strict=True)):
+            built = self._built = (parts, self._build())
+        return built[1]
+
+    def _parts(self) -> tuple[Any, ...]:
+        return (
+            *(self.light, self.standard, self.heavy),
+            *(self.settings, self.estimator, self.router),
+        )
+
+    def _build(self) -> Pipeline:
+        settings = self.settings or get_settings()
+        given = {Tier(name): getattr(self, name) for name in _TIER_FIELDS}
+        endpoints = endpoints_for(given, settings)
+        specs = {tier: endpoint.spec for tier, endpoint in endpoints.items()}
+        return Pipeline(
+            estimator=self.estimator or ComplexityEstimator(settings.complexity),
+            router=self.router or ModelRouter(settings, specs=specs),
+            endpoints=endpoints,
+        )
+
+    def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None,
+        arguments: builtins.dict[str, Any],
+        *,
+        stop: list[str] | None = None,
+        entry: Entry = Entry.MESSAGE,
+        shape: Shape | None = None,
+    ) -> Prepared:
+        """Read a call as LangChain makes it into what the pipeline takes.
+
+        Raises:
+            ConfigurationError: A malformed context value: an unknown tier, a bad agent spec.
+            UnsupportedArgumentError: A call-time argument that some tier does not know.
+        """
+        config = self._outer_config(ensure_config(config))
+        messages = self._convert_input(input).to_messages()
+        call = self._call(dict(arguments), stop, entry, shape)
+        return Prepared(self._request(messages, config, call), call, messages, config)
+
+    def _outer_config(self, config: RunnableConfig) -> RunnableConfig:
+        """The caller's config with the model's own callbacks, tags and metadata below it."""
+        own: RunnableConfig = {}
+        if self.callbacks:
+            own["callbacks"] = self.callbacks
+        if self.tags:
+            own["tags"] = self.tags
+        if self.metadata and self.metadata.keys() != {"lc_versions"}:
+            own["metadata"] = self.metadata
+        merged = merge_configs(own, config) if own else config
+        if not merged.get("run_name"):
+            merged["run_name"] = self.name or "TieredChatModel"
+        return merged
+
+    def _call(
+        self,
+        arguments: builtins.dict[str, Any],
+        stop: list[str] | None,
+        entry: Entry,
+        shape: Shape | None,
+    ) -> Call:
+        parameters = Parameters(
+            **{name: arguments.pop(name, getattr(self, name)) for name in PARAMETER_NAMES}
+        )
+        per_tier = {Tier(t): dict(a) for t, a in (arguments.pop("tier_kwargs", None) or {}).items()}
+        shape = shape or _shape(arguments)
+        if arguments or per_tier:
+            models = {tier: end.model for tier, end in self.stages.endpoints.items()}
+            check_arguments(models, arguments, per_tier)
+        return Call(
+            shape=shape,
+            parameters=parameters,
+            arguments=arguments,
+            tier_arguments=per_tier,
+            overrides=self._overrides(),
+            stop=stop if stop is not None else self.stop,
+            entry=entry,
+        )
+
+    def _overrides(self) -> builtins.dict[str, Any]:
+        given = {name: getattr(self, name) for name in _HANDED_DOWN}
+        return {
+            n: v for n, v in given.items() if v is not None and (v is not False or n == "cache")
+        }
+
+    def _request(
+        self, messages: list[BaseMessage], config: RunnableConfig, call: Call
+    ) -> RoutingRequest:
+        defaults = {
+            "tenant_id": self.tenant_id,
+            "task_type": self.task_type,
+            "tier": self.tier,
+            "agent_spec": self.agent_spec,
+            "session_id": self.session_id,
+        }
+        context = read_context(config, defaults)
+        said = read_conversation(messages)
+        needs = call.shape.needs | _needs_of(call.arguments)
+        return RoutingRequest(
+            message=said.message,
+            context_tokens=said.context_tokens,
+            history_length=said.history_length,
+            agent_capabilities=context.agent_spec.capabilities if context.agent_spec else (),
+            task_type=context.task_type,
+            agent_spec=context.agent_spec,
+            tenant_id=context.tenant_id,
+            session_id=context.session_id,
+            forced_tier=context.tier,
+            needs=needs | {Ability.VISION} if said.has_images else needs,
+            input_tokens=said.input_tokens + call.shape.tokens,
+            max_output_tokens=call.parameters.max_tokens,
+            held_tier=said.held_tier,
+            in_turn=said.in_turn,
+            prefix_tokens=said.prefix_tokens,
+        )
+
+    # --- LangChain's doors ---
+
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """One answer, its routing in `response_metadata["routing"]`."""
+        answer: AIMessage = self.stages.invoke(*self.prepare(input, config, kwargs, stop=stop))
+        return answer
+
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """One answer, its routing in `response_metadata["routing"]`."""
+        prepared = self.prepare(input, config, kwargs, stop=stop)
+        answer: AIMessage = await self.stages.ainvoke(*prepared)
+        return answer
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """The answer in chunks; the last one's metadata holds the routing."""
+        return self.stages.stream(*self.prepare(input, config, kwargs, stop=stop))
+
+    def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """The answer in chunks; the last one's metadata holds the routing."""
+        return self.stages.astream(*self.prepare(input, config, kwargs, stop=stop))
+
+    @override
+    def generate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: builtins.dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: uuid.UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """The generations for each list of messages, one after the other."""
+        configs = _configs(
+            len(messages),
+            run_id,
+            {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name},
+        )
+        results = [
+            self.stages.invoke(*self.prepare(m, c, kwargs, stop=stop, entry=Entry.GENERATE))
+            for m, c in zip(messages, configs, strict=True)
+        ]
+        return _joined(results)
+
+    @override
+    async def agenerate(
+        self,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        callbacks: Callbacks = None,
+        *,
+        tags: list[str] | None = None,
+        metadata: builtins.dict[str, Any] | None = None,
+        run_name: str | None = None,
+        run_id: uuid.UUID | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """The generations for each list of messages, all at once."""
+        configs = _configs(
+            len(messages),
+            run_id,
+            {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name},
+        )
+        results = await asyncio.gather(
+            *(
+                self.stages.ainvoke(*self.prepare(m, c, kwargs, stop=stop, entry=Entry.GENERATE))
+                for m, c in zip(messages, configs, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        return _joined([_or_raise(result) for result in results])
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """For code that calls past the public methods; they do not come here."""
+        del run_manager  # whoever has one has opened a model run of its own
+        result = self.generate([messages], stop, **kwargs)
+        return ChatResult(generations=result.generations[0], llm_output=result.llm_output)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        """For code that calls past the public methods; they do not come here."""
+        del run_manager  # whoever has one has opened a model run of its own
+        result = await self.agenerate([messages], stop, **kwargs)
+        return ChatResult(generations=result.generations[0], llm_output=result.llm_output)
+
+    def _chat_model_stream_v3(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> ChatModelStream:
+        """What `stream_events(version="v3")` returns."""
+        prepared = self.prepare(input, config, kwargs, stop=stop, entry=Entry.EVENTS)
+        return event_stream(lambda: self.stages.stream(*prepared))
+
+    async def _achat_model_stream_v3(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncChatModelStream:
+        """What `astream_events(version="v3")` returns."""
+        prepared = self.prepare(input, config, kwargs, stop=stop, entry=Entry.EVENTS)
+        return async_event_stream(lambda: self.stages.astream(*prepared))
+
+    # --- binding ---
+
+    def bind_tools(
+        self,
+        tools: Sequence[builtins.dict[str, Any] | type | Callable[..., Any] | Any],
+        *,
+        tool_choice: builtins.dict[str, Any] | str | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Bind tools; each tier that can call tools formats them in its own way.
+
+        Raises:
+            NotImplementedError: No tier can call tools.
+        """
+        specs = [endpoint.spec for endpoint in self.stages.endpoints.values()]
+        if tools and not any(spec.tools for spec in specs):
+            msg = f"no tier can call tools: {', '.join(spec.model_id for spec in specs)}"
+            raise NotImplementedError(msg)
+        if tool_choice is not None:
+            kwargs["tool_choice"] = tool_choice
+        return self.bind(tools=BoundTools(tools), **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: builtins.dict[str, Any] | type,
+        *,
+        include_raw: bool = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answers in a schema; each tier structures in its own way.
+
+        Args:
+            schema: A pydantic class, a TypedDict, a JSON schema or an OpenAI function.
+            include_raw: Whether the answer is a dict of `raw`, `parsed` and `parsing_error`;
+                the routing is then in the raw message's metadata.
+            kwargs: `method` and `strict`, as the tiers' models take them.
+        """
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        return StructuredTieredModel(
+            self, Structured(schema, {"include_raw": include_raw, **given})
+        )
+
+    # --- what the model says of itself ---
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """What all tiers can do, and the least of their limits."""
+        return _common_profile(self.stages)
+
+    @property
+    def _llm_type(self) -> str:
+        return "tiered-llm"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        tiers = {t.value: e.spec.model_id for t, e in self.stages.endpoints.items()}
+        given = {name: getattr(self, name) for name in PARAMETER_NAMES}
+        return {"tiers": tiers, **{n: v for n, v in given.items() if v is not None}}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = LangSmithParams(
+            ls_provider="tiered_llm", ls_model_name="tiered", ls_model_type="chat"
+        )
+        stop = stop or self.stop
+        if stop:
+            params["ls_stop"] = stop
+        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
+            params["ls_temperature"] = temperature
+        if (max_tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
+            params["ls_max_tokens"] = max_tokens
+        return params
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Ids by `custom_get_token_ids`, else one for each byte: never fewer than tokens."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return list(text.encode())
+
+    def get_num_tokens(self, text: str) -> int:
+        """Tokens of a text: by `custom_get_token_ids`, else estimated; no network is used."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return estimate_tokens(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Tokens of messages and tools: by `custom_get_token_ids`, else estimated."""
+        tool_tokens = BoundTools(tools).tokens if tools else 0
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages) + tool_tokens
+        return read_conversation(messages).input_tokens + tool_tokens
+
+    def __getstate__(self) -> builtins.dict[Any, Any]:
+        """Pickle without the pipeline: it is built anew where the model arrives."""
+        state = super().__getstate__()
+        private = state.get("__pydantic_private__") or {}
+        return {**state, "__pydantic_private__": {**private, "_built": None}}
+
+
+def _shape(arguments: dict[str, Any]) -> Shape:
+    """The shape that call-time arguments stand for; what it uses is taken out of them."""
+    if not isinstance(arguments.get("tools"), BoundTools):
+        return Plain()
+    options = {name: arguments.pop(name) for name in _BINDING_OPTIONS if name in arguments}
+    return WithTools(arguments.pop("tools"), options)
+
+
+def _needs_of(arguments: Mapping[str, Any]) -> frozenset[Ability]:
+    needs = {Ability.TOOLS} if arguments.get("tools") else set()
+    wanted = arguments.get("response_format")
+    if wanted is not None:
+        plain = isinstance(wanted, dict) and wanted.get("type") == "json_object"
+        needs.add(Ability.JSON_MODE if plain else Ability.STRUCTURED_OUTPUT)
+    return frozenset(needs)
+
+
+def _configs(
+    count: int, run_id: uuid.UUID | None, given: Mapping[str, Any]
+) -> list[RunnableConfig]:
+    """A config for each list of messages; the run id goes to the first, as in langchain-core."""
+    said = {name: value for name, value in given.items() if value}
+    configs = [RunnableConfig(**said) for _ in range(count)]  # type: ignore[typeddict-item]
+    if configs and run_id is not None:
+        configs[0]["run_id"] = run_id
+    return configs
+
+
+def _or_raise(result: LLMResult | BaseException) -> LLMResult:
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _joined(results: Sequence[LLMResult]) -> LLMResult:
+    outputs = [result.llm_output or {} for result in results]
+    return LLMResult(
+        generations=[generations for result in results for generations in result.generations],
+        llm_output=outputs[0] if len(outputs) == 1 else {},
+        run=[run for result in results for run in result.run or []],
+    )
+
+
+_ALL_OF = ("tool_calling", "structured_output", "image_inputs", "text_inputs", "text_outputs")
+_LEAST_OF = ("max_input_tokens", "max_output_tokens")
+
+
+def _common_profile(stages: Pipeline) -> ModelProfile:
+    profiles = [profile_of(endpoint.spec) for endpoint in stages.endpoints.values()]
+    common: dict[str, Any] = {n: all(p.get(n) for p in profiles) for n in _ALL_OF}
+    common |= {n: min(p[n] for p in profiles) for n in _LEAST_OF}  # type: ignore[literal-required]
+    return common  # type: ignore[return-value]

@@ -1,0 +1,78 @@
+"""What a user may hand in for a tier, made into an endpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable
+
+from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.providers import Endpoint, describe_model
+from tiered_llm.settings import DEFAULT_SPECS
+from tiered_llm.tiers import Tier, TierSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tiered_llm.settings import Settings
+
+
+def endpoints_for(given: Mapping[Tier, Any], settings: Settings) -> dict[Tier, Endpoint]:
+    """The endpoints of the tiers given by hand, or of the settings' tiers if none is.
+
+    Raises:
+        ConfigurationError: Something that is no model, or a spec meant for another tier.
+    """
+    named = {tier: value for tier, value in given.items() if value is not None}
+    if not named:
+        named = dict(settings.tiers)
+    return {tier: _endpoint(tier, value, settings) for tier, value in sorted(named.items())}
+
+
+def _endpoint(tier: Tier, value: Any, settings: Settings) -> Endpoint:
+    match value:
+        case Endpoint():
+            return value
+        case TierSpec():
+            return Endpoint(_meant_for(tier, value))
+        case str():
+            return Endpoint(_spec_of_id(tier, value, settings))
+        case Runnable():
+            return Endpoint(describe_model(value, _base(tier, settings)), value)
+    wrong = f"{type(value).__name__} is no model"
+    raise _refusal(tier, wrong, "give a model id such as 'ollama/qwen2.5:7b', or a chat model")
+
+
+def _refusal(tier: Tier, wrong: str, right: str) -> ConfigurationError:
+    problem = Problem(source="arguments", key=tier.value, wrong=wrong, right=right)
+    return ConfigurationError([problem])
+
+
+def _meant_for(tier: Tier, spec: TierSpec) -> TierSpec:
+    if spec.tier == tier:
+        return spec
+    wrong, right = f"the spec is for {spec.tier.value}", f"give it as {spec.tier.value}="
+    raise ConfigurationError(
+        [Problem(source="arguments", key=tier.value, wrong=wrong, right=right)]
+    )
+
+
+def _spec_of_id(tier: Tier, model_id: str, settings: Settings) -> TierSpec:
+    """The tier's spec with another model.
+
+    With another provider, the endpoint and its key are not carried over: a key is never
+    sent to somebody else's server.
+    """
+    base = _base(tier, settings)
+    data = {name: getattr(base, name) for name in base.model_fields_set} | {"tier": tier}
+    if model_id.partition("/")[0] != base.provider:
+        data = {n: v for n, v in data.items() if n not in {"base_url", "api_key", "model_kwargs"}}
+    try:
+        return TierSpec(**{**data, "model_id": model_id})
+    except ValueError as error:
+        wrong = f"{model_id!r} is not a model id"
+        raise _refusal(tier, wrong, "write provider/model, as in 'ollama/qwen2.5:7b'") from error
+
+
+def _base(tier: Tier, settings: Settings) -> TierSpec:
+    return settings.tiers.get(tier) or DEFAULT_SPECS[tier]

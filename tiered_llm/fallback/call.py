@@ -1,0 +1,134 @@
+"""One call on its way through the attempts, and what became of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator, Mapping
+
+    from langchain_core.runnables import RunnableConfig
+
+    from tiered_llm.errors import AttemptFailedError
+    from tiered_llm.fallback.shapes import Shape
+    from tiered_llm.providers import Parameters
+    from tiered_llm.tiers import Tier, TierSpec
+    from tiered_llm.types import RoutingDecision
+
+
+class Entry(Enum):
+    """By which of LangChain's doors the call came in."""
+
+    MESSAGE = "message"
+    GENERATE = "generate"
+    EVENTS = "events"
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What the attempts of one call share.
+
+    Attributes:
+        shape: Plain, with tools, or structured.
+        parameters: Standard sampling parameters.
+        arguments: Other call-time arguments, meant for every tier.
+        tier_arguments: Call-time arguments meant for one tier.
+        overrides: Fields that every tier's model takes over from the outer model.
+        stop: Stop sequences.
+        entry: The door by which the call came in.
+        decision: Set once the call has been routed.
+        failures: The error of each attempt that failed so far.
+    """
+
+    shape: Shape
+    parameters: Parameters
+    arguments: Mapping[str, Any]
+    tier_arguments: Mapping[Tier, Mapping[str, Any]]
+    overrides: Mapping[str, Any]
+    stop: list[str] | None = None
+    entry: Entry = Entry.MESSAGE
+    decision: RoutingDecision = field(init=False)
+    failures: list[AttemptFailedError] = field(default_factory=list)
+    opened: list[AsyncGenerator[Any, None]] = field(default_factory=list)
+
+    def trace(self, config: RunnableConfig, tier: Tier) -> dict[str, Any]:
+        """The part of a config that shows an attempt to tracers: metadata and tags."""
+        metadata = {
+            **(config.get("metadata") or {}),
+            "tiered_llm.tier": tier.value,
+            "tiered_llm.score": self.decision.score,
+            "tiered_llm.reason": str(self.decision.reasons[-1]) if self.decision.reasons else "",
+            "tiered_llm.attempt": len(self.failures) + 1,
+        }
+        tags = [tag for tag in config.get("tags") or [] if not tag.startswith("tier:")]
+        return {"metadata": metadata, "tags": [*tags, f"tier:{tier.value}"]}
+
+    def routing(self, spec: TierSpec) -> dict[str, Any]:
+        """What `response_metadata["routing"]` holds once a tier has answered."""
+        summary = self.decision.summary()
+        attempts = [
+            {"tier": failure.tier.value, "outcome": "failed", "fault": failure.fault}
+            for failure in self.failures
+        ]
+        attempts.append({"tier": spec.tier.value, "outcome": "answered", "fault": None})
+        return {
+            **summary,
+            "tier": spec.tier.value,
+            "model_id": spec.model_id,
+            "decided_tier": summary["tier"],
+            "attempts": attempts,
+        }
+
+    def sign(self, answer: Any, spec: TierSpec) -> Any:
+        """Write the routing into an answer's metadata.
+
+        The message is copied, since a cache may hold it too; a structured answer is signed
+        on its raw message, if that is part of it.
+        """
+        if isinstance(answer, AIMessage):
+            metadata = {**answer.response_metadata, "routing": self.routing(spec)}
+            return answer.model_copy(update={"response_metadata": metadata})
+        if isinstance(answer, dict) and isinstance(answer.get("raw"), AIMessage):
+            return {**answer, "raw": self.sign(answer["raw"], spec)}
+        return answer
+
+    async def aclose(self) -> None:
+        """Close what the attempts left open, the last one first."""
+        while self.opened:
+            await self.opened.pop().aclose()
+
+
+class Signing:
+    """Writes the routing into the piece that ends a stream, or makes one where none comes."""
+
+    __slots__ = ("_call", "_id", "_open", "_spec")
+
+    def __init__(self, call: Call, spec: TierSpec) -> None:
+        """Sign for the tier that streams."""
+        self._call, self._spec = call, spec
+        self._open = False  # whether message chunks came, and no last one yet
+        self._id: str | None = None
+
+    def sign(self, piece: Any) -> Any:
+        """The piece, signed if it is the last one."""
+        if isinstance(piece, AIMessageChunk):
+            if piece.chunk_position != "last":
+                self._open, self._id = True, piece.id
+                return piece
+            self._open = False
+        elif isinstance(piece, dict) and piece.get("event") == "message-finish":
+            metadata = {**(piece.get("metadata") or {}), "routing": self._call.routing(self._spec)}
+            return {**piece, "metadata": metadata}
+        return self._call.sign(piece, self._spec)
+
+    def missing(self) -> Iterator[AIMessageChunk]:
+        """The last chunk, where a model sent none of its own."""
+        if self._open:
+            routing = {"routing": self._call.routing(self._spec)}
+            yield AIMessageChunk(
+                content="", chunk_position="last", id=self._id, response_metadata=routing
+            )

@@ -1,0 +1,80 @@
+"""A bound on the calls that one process makes to one tier at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+class Gate:
+    """Lets at most `limit` callers through, first come first served.
+
+    One count for threads and event loops alike; a waiting coroutine does not block its
+    loop, and one that is cancelled while it waits gives its turn away.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        """Set the bound; None lets everybody through."""
+        self._free = limit
+        self._lock = threading.Lock()
+        self._waiting: deque[Future[None]] = deque()
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a place; waits for one in the calling thread."""
+        turn = self._ask()
+        if turn is not None:
+            turn.result()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @asynccontextmanager
+    async def aenter(self) -> AsyncIterator[None]:
+        """Hold a place; waits for one without blocking the loop."""
+        turn = self._ask()
+        if turn is not None:
+            await self._await(turn)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _await(self, turn: Future[None]) -> None:
+        try:
+            await asyncio.wrap_future(turn)
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # the turn came while we were being cancelled
+            raise
+
+    def _ask(self) -> Future[None] | None:
+        """None if the caller may go in at once, else what tells it when."""
+        with self._lock:
+            if self._free is None:
+                return None
+            if self._free > 0:
+                self._free -= 1
+                return None
+            turn: Future[None] = Future()
+            self._waiting.append(turn)
+            return turn
+
+    def _leave(self) -> None:
+        with self._lock:
+            if self._free is None:
+                return
+            while self._waiting:
+                turn = self._waiting.popleft()
+                if turn.set_running_or_notify_cancel():
+                    turn.set_result(None)
+                    return
+            self._free += 1

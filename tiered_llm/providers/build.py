@@ -1,0 +1,185 @@
+"""Model ids in LiteLLM's form → chat models that can be accounted for.
+
+Every model built here tells its usage while streaming, leaves retries to the fallback,
+states its window to Ollama and carries a profile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models.chat_models import BaseChatModel
+
+from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.tiers import TierSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.language_models.model_profile import ModelProfile
+    from langchain_core.runnables import Runnable
+
+VLLM_DEFAULT_URL = "http://localhost:8000/v1"
+
+_UNKNOWN_WINDOW = 2**31 - 1
+"""The window assumed of a ready model that does not state one: nothing is barred for it."""
+
+_LANGCHAIN_NAMES = {
+    "azure": "azure_openai",
+    "bedrock": "bedrock_converse",
+    "gemini": "google_genai",
+    "mistral": "mistralai",
+    "vertex_ai": "google_vertexai",
+}
+"""LiteLLM's provider names where `init_chat_model` uses another."""
+
+
+def build_model(spec: TierSpec) -> BaseChatModel:
+    """The chat model behind a tier's spec; nothing is sent.
+
+    Raises:
+        ConfigurationError: The provider is not installed or refuses the arguments.
+    """
+    build = _BUILDERS.get(spec.provider, _build_other)
+    try:
+        return build(spec)
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        # the provider's message may quote arguments, keys among them: name its type alone
+        wrong = f"{spec.provider} refused the model's arguments ({type(error).__name__})"
+        right = f"check api_key, base_url and {_keys(spec)}"
+        raise ConfigurationError([_problem(spec, "model_id", wrong, right)]) from error
+
+
+def _build_ollama(spec: TierSpec) -> BaseChatModel:
+    from langchain_ollama import ChatOllama
+
+    given = dict(spec.model_kwargs)
+    client = {"timeout": spec.timeout_s, **(given.pop("client_kwargs", None) or {})}
+    if spec.api_key:
+        bearer = {"Authorization": f"Bearer {spec.api_key.get_secret_value()}"}
+        client["headers"] = {**bearer, **(client.get("headers") or {})}
+    return ChatOllama(
+        model=spec.model_name,
+        base_url=spec.base_url,
+        profile=profile_of(spec),
+        client_kwargs=client,
+        **{"num_ctx": spec.window_tokens, "num_predict": spec.max_output_tokens, **given},
+    )
+
+
+def _build_openai(spec: TierSpec) -> BaseChatModel:
+    from langchain_openai import ChatOpenAI
+
+    key: dict[str, Any] = {"api_key": spec.api_key} if spec.api_key else {}
+    given = {
+        "timeout": spec.timeout_s,
+        "max_retries": 0,
+        "stream_usage": True,
+        "max_tokens": spec.max_output_tokens,
+        **spec.model_kwargs,
+    }
+    return ChatOpenAI(
+        model=spec.model_name, base_url=spec.base_url, profile=profile_of(spec), **key, **given
+    )
+
+
+def _build_vllm(spec: TierSpec) -> BaseChatModel:
+    from pydantic import SecretStr
+
+    # a placeholder, so that OPENAI_API_KEY is never sent to somebody else's server
+    local = {
+        "base_url": spec.base_url or VLLM_DEFAULT_URL,
+        "api_key": spec.api_key or SecretStr("EMPTY"),
+    }
+    return _build_openai(spec.model_copy(update=local))
+
+
+def _build_other(spec: TierSpec) -> BaseChatModel:
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        wrong = f"provider {spec.provider!r} is not built in"
+        right = (
+            f"use {', '.join(sorted(_BUILDERS))}, or install tiered-llm[agents] and the "
+            f"provider's LangChain package, or hand in a ready chat model"
+        )
+        raise ConfigurationError([_problem(spec, "model_id", wrong, right)]) from error
+    given: dict[str, Any] = {"timeout": spec.timeout_s, "max_retries": 0, **spec.model_kwargs}
+    if spec.base_url:
+        given["base_url"] = spec.base_url
+    if spec.api_key:
+        given["api_key"] = spec.api_key.get_secret_value()
+    provider = _LANGCHAIN_NAMES.get(spec.provider, spec.provider)
+    model = init_chat_model(spec.model_name, model_provider=provider, **given)
+    return model.model_copy(update={"profile": {**(model.profile or {}), **profile_of(spec)}})
+
+
+_BUILDERS: dict[str, Callable[[TierSpec], BaseChatModel]] = {
+    "ollama": _build_ollama,
+    "ollama_chat": _build_ollama,
+    "vllm": _build_vllm,
+    "hosted_vllm": _build_vllm,
+    "openai": _build_openai,
+}
+
+
+def profile_of(spec: TierSpec) -> ModelProfile:
+    """What LangChain asks of a model, from the spec: token limits and abilities."""
+    return {
+        "max_input_tokens": spec.window_tokens,
+        "max_output_tokens": spec.max_output_tokens or spec.window_tokens,
+        "text_inputs": True,
+        "text_outputs": True,
+        "image_inputs": spec.vision,
+        "tool_calling": spec.tools,
+        "structured_output": spec.structured_output,
+    }
+
+
+def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
+    """The spec of a ready model that stands in for an id.
+
+    What the model says of itself (name, endpoint, profile) comes first; cost weight and
+    GPU share are the tier's own, from `base`.
+    """
+    known = getattr(model, "profile", None) or {}
+    window = known.get("max_input_tokens") or getattr(model, "num_ctx", None) or _UNKNOWN_WINDOW
+    return TierSpec(
+        tier=base.tier,
+        model_id=_id_of(model),
+        context_window=window,
+        max_output_tokens=known.get("max_output_tokens") or None,
+        tools=known.get("tool_calling", _binds_tools(model)),
+        vision=known.get("image_inputs", True),
+        structured_output=known.get("structured_output", True) is not False,
+        cost_weight=base.cost_weight,
+        gpu_memory_gb=base.gpu_memory_gb,
+        timeout_s=base.timeout_s,
+        max_concurrency=None,
+    )
+
+
+def _binds_tools(model: Runnable[Any, Any]) -> bool:
+    if isinstance(model, BaseChatModel):
+        return type(model).bind_tools is not BaseChatModel.bind_tools
+    return hasattr(model, "bind_tools")
+
+
+def _id_of(model: Runnable[Any, Any]) -> str:
+    """`ollama/qwen2.5:7b` from what a model tells LangSmith, else its class's name."""
+    params: dict[str, Any] = {}
+    if isinstance(model, BaseChatModel):
+        params = dict(model._get_ls_params())  # noqa: SLF001  # the one place where every model names itself
+    provider = params.get("ls_provider") or "local"
+    name = params.get("ls_model_name") or type(model).__name__
+    return f"{provider}/{name}".replace(" ", "-")
+
+
+def _keys(spec: TierSpec) -> str:
+    return f"model_kwargs ({', '.join(spec.model_kwargs)})" if spec.model_kwargs else "model_kwargs"
+
+
+def _problem(spec: TierSpec, key: str, wrong: str, right: str) -> Problem:
+    return Problem(source="arguments", key=f"{spec.tier.value}.{key}", wrong=wrong, right=right)

@@ -1,0 +1,160 @@
+"""What each kind of model understands at call time, and how to say it.
+
+ChatOllama raises on `temperature` and loses `num_ctx` where `options` is given; ChatOpenAI
+raises on `num_ctx`. A caller of several tiers cannot know which one answers, so the standard
+parameters are translated and everything else must be named for the tier it is meant for.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from tiered_llm.errors import UnsupportedArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from langchain_core.runnables import Runnable
+
+    from tiered_llm.tiers import Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """The sampling parameters that every tier understands, each in its own words.
+
+    Attributes:
+        temperature: Sampling temperature, 0 and up.
+        max_tokens: Longest answer, in tokens.
+        top_p: Nucleus sampling, in (0, 1].
+        seed: Seed of the sampler.
+    """
+
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are set, by name."""
+        return {f: value for f in PARAMETER_NAMES if (value := getattr(self, f)) is not None}
+
+
+PARAMETER_NAMES = tuple(f.name for f in fields(Parameters))
+
+_OLLAMA_NAMES = {"max_tokens": "num_predict"}
+
+SHARED_ARGUMENTS = frozenset(
+    {
+        "tools",
+        "tool_choice",
+        "parallel_tool_calls",
+        "strict",
+        "response_format",
+        "stream",
+        "stream_usage",
+        "ls_structured_output_format",
+        "structured_output_format",
+    }
+)
+"""Call-time arguments of LangChain's own making, understood or quietly dropped everywhere."""
+
+_OLLAMA_DROPS = frozenset({"tool_choice", "parallel_tool_calls", "strict", "stream_usage"})
+"""Shared arguments that the Ollama client would raise on."""
+
+_OLLAMA_TAKES = frozenset({"options", "format", "keep_alive", "reasoning", "logprobs"})
+_OPENAI_TAKES = frozenset(
+    {
+        "extra_body",
+        "extra_headers",
+        "extra_query",
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "metadata",
+        "n",
+        "presence_penalty",
+        "reasoning_effort",
+        "service_tier",
+        "stream_options",
+        "timeout",
+        "top_logprobs",
+        "user",
+    }
+)
+
+
+def _class_from(module: str, name: str) -> type | None:
+    """A provider's class if its package is loaded: a model of it cannot exist otherwise."""
+    return getattr(sys.modules.get(module), name, None)
+
+
+def is_ollama(model: Runnable[Any, Any]) -> bool:
+    """Whether a model speaks through langchain-ollama."""
+    kind = _class_from("langchain_ollama", "ChatOllama")
+    return kind is not None and isinstance(model, kind)
+
+
+def is_openai(model: Runnable[Any, Any]) -> bool:
+    """Whether a model speaks through langchain-openai."""
+    kind = _class_from("langchain_openai", "ChatOpenAI")
+    return kind is not None and isinstance(model, kind)
+
+
+def adapt(
+    model: Runnable[Any, Any], parameters: Parameters, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Say a call's parameters and arguments in a model's own words.
+
+    Returns:
+        Fields to set on a copy of the model, and arguments for the call.
+    """
+    given = parameters.given()
+    if is_ollama(model):
+        rest = {name: value for name, value in arguments.items() if name not in _OLLAMA_DROPS}
+        options = rest.pop("options", None) or {}
+        return {_OLLAMA_NAMES.get(n, n): v for n, v in {**given, **options}.items()}, rest
+    known = getattr(type(model), "model_fields", {})
+    if is_openai(model) or not known:
+        return {}, {**given, **arguments}
+    updates = {name: value for name, value in given.items() if name in known}
+    return updates, {**{n: v for n, v in given.items() if n not in known}, **arguments}
+
+
+def check_arguments(
+    models: Mapping[Tier, Runnable[Any, Any]],
+    shared: Iterable[str],
+    per_tier: Mapping[Tier, Mapping[str, Any]],
+) -> None:
+    """Refuse call-time arguments that some tier would not understand, before any is asked.
+
+    Whether a call works must not depend on where it is routed.
+
+    Raises:
+        UnsupportedArgumentError: An argument is one provider's own, or meant for a tier
+            whose model does not know it.
+    """
+    for name in shared:
+        for tier, model in models.items():
+            if name not in SHARED_ARGUMENTS and _refuses(model, name):
+                msg = (
+                    f"{name!r} is not understood by the {tier.value} tier ({type(model).__name__});"
+                    f" name it for the tiers that do: tier_kwargs={{'light': {{{name!r}: …}}}}"
+                )
+                raise UnsupportedArgumentError(msg)
+    for tier, arguments in per_tier.items():
+        for name in arguments:
+            if tier in models and _refuses(models[tier], name):
+                kind = type(models[tier]).__name__
+                msg = f"tier_kwargs[{tier.value!r}]: {kind} does not understand {name!r}"
+                raise UnsupportedArgumentError(msg)
+
+
+def _refuses(model: Runnable[Any, Any], name: str) -> bool:
+    if is_ollama(model):
+        return name not in _OLLAMA_TAKES and name not in SHARED_ARGUMENTS
+    if is_openai(model):
+        return name not in _OPENAI_TAKES and name not in SHARED_ARGUMENTS
+    return False

@@ -1,0 +1,190 @@
+"""From an estimate to a decision: the rules are asked in order, and each is on record."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tiered_llm.clock import SYSTEM_CLOCK
+from tiered_llm.errors import NoCapableTierError
+from tiered_llm.routing.rules import DEFAULT_RULES
+from tiered_llm.routing.verdicts import Bar, Lower, Pick, Raise, View
+from tiered_llm.settings import get_settings
+from tiered_llm.tiers import Tier
+from tiered_llm.types import (
+    AgentSpec,
+    ComplexityEstimate,
+    Reason,
+    RoutingDecision,
+    RoutingRequest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tiered_llm.clock import Clock
+    from tiered_llm.routing.verdicts import Rule, Verdict
+    from tiered_llm.settings import Settings
+    from tiered_llm.tiers import TierSpec
+
+
+class ModelRouter:
+    """Chooses the cheapest tier that will do, and says why.
+
+    ```python
+    router = ModelRouter(get_settings(), rules=[*DEFAULT_RULES, night_shift])
+    spec = router.route(task_type="security_analysis", complexity_score=0.8)
+    spec.tier.value, spec.model_id
+    ```
+
+    Holds no state: one router serves any number of threads.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        specs: Mapping[Tier, TierSpec] | None = None,
+        rules: Sequence[Rule] = DEFAULT_RULES,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Take the tiers of the settings, or those given.
+
+        Args:
+            settings: Thresholds, tables and bounds; `get_settings()` if left out.
+            specs: The tiers to choose among, in place of the settings'.
+            rules: Who is asked, in order.
+            clock: Dates the decisions.
+        """
+        self.settings = settings or get_settings()
+        chosen = self.settings.tiers if specs is None else specs
+        self.specs = {tier: chosen[tier] for tier in sorted(chosen)}
+        self.rules = tuple(rules)
+        self.policy_version = _fingerprint(self.settings, self.specs, self.rules)
+        self._clock = clock
+
+    def route(
+        self,
+        task_type: str | None = None,
+        complexity_score: float = 0.0,
+        agent_spec: AgentSpec | Mapping[str, Any] | None = None,
+    ) -> TierSpec:
+        """The tier for a task of known complexity: `.tier.value`, `.model_id`.
+
+        Raises:
+            NoCapableTierError: The agent's bounds leave no configured tier.
+        """
+        request = RoutingRequest(task_type=task_type, agent_spec=AgentSpec.parse(agent_spec))
+        estimate = ComplexityEstimate(
+            score=complexity_score, recommended_tier=self.tier_for(complexity_score)
+        )
+        return self.specs[self.decide(request, estimate).selected_tier]
+
+    def tier_for(self, score: float) -> Tier:
+        """The tier that a score in [0, 1] asks for by the settings' thresholds."""
+        complexity = self.settings.complexity
+        if score < complexity.light_below:
+            return Tier.LIGHT
+        return Tier.STANDARD if score < complexity.heavy_from else Tier.HEAVY
+
+    def decide(self, request: RoutingRequest, estimate: ComplexityEstimate) -> RoutingDecision:
+        """Ask every rule, and put what they said into one decision.
+
+        Raises:
+            NoCapableTierError: No configured tier can serve the request; it says
+                which tier failed on what.
+        """
+        count = _Count(self.specs)
+        view = View(request, estimate, self.specs, count.choice, self.settings)
+        for rule in self.rules:
+            if view.choice != count.choice:
+                view = replace(view, choice=count.choice)
+            if count.hear(rule.__name__, rule(view)):
+                break
+        selected = count.settle()
+        return RoutingDecision(
+            selected_tier=selected,
+            timestamp=self._clock.now(),
+            tenant_id=request.tenant_id,
+            task_type=request.task_type,
+            estimated_complexity=estimate.score,
+            model_id=self.specs[selected].model_id,
+            factors=estimate.factors,
+            shares=estimate.shares,
+            reasons=tuple(count.reasons),
+            candidates=count.candidates,
+            fallbacks=fallback_order(selected, count.candidates),
+            policy_version=self.policy_version,
+            session_id=request.session_id,
+        )
+
+
+def fallback_order(selected: Tier, candidates: Iterable[Tier]) -> tuple[Tier, ...]:
+    """Stronger tiers first, nearest one first; then the weaker ones, nearest first."""
+    above = sorted(tier for tier in candidates if tier > selected)
+    below = sorted((tier for tier in candidates if tier < selected), reverse=True)
+    return (*above, *below)
+
+
+class _Count:
+    """The state of one decision while the rules speak."""
+
+    __slots__ = ("_barred", "_final", "_specs", "choice", "reasons")
+
+    def __init__(self, specs: Mapping[Tier, TierSpec]) -> None:
+        self._specs = specs
+        self._barred: dict[Tier, list[str]] = {}
+        self._final = False
+        self.choice = min(specs, default=Tier.LIGHT)
+        self.reasons: list[Reason] = []
+
+    def hear(self, rule: str, verdicts: Iterable[Verdict]) -> bool:
+        """Apply what a rule says; true if no other rule may speak."""
+        for verdict in verdicts:
+            self._apply(verdict)
+            self._note(rule, verdict.effect, verdict.tier, verdict.because)
+        return self._final
+
+    def _apply(self, verdict: Verdict) -> None:
+        match verdict:
+            case Pick():
+                self.choice, self._final = verdict.tier, verdict.final
+            case Raise():
+                self.choice = max(self.choice, verdict.tier)
+            case Lower():
+                self.choice = min(self.choice, verdict.tier)
+            case Bar():
+                self._barred.setdefault(verdict.tier, []).append(verdict.because)
+
+    @property
+    def candidates(self) -> tuple[Tier, ...]:
+        """The tiers that may serve the call, lightest first."""
+        return tuple(tier for tier in self._specs if tier not in self._barred)
+
+    def settle(self) -> Tier:
+        """The choice, or the nearest tier that can serve: a stronger one before a weaker."""
+        possible = self.candidates
+        if self.choice in possible:
+            return self.choice
+        if not possible:
+            raise NoCapableTierError({tier: self._barred[tier] for tier in self._specs})
+        nearest = fallback_order(self.choice, possible)[0]
+        why = "is barred" if self.choice in self._specs else "is not configured"
+        self._note("nearest_tier", "pick", nearest, f"{self.choice.value} {why}")
+        return nearest
+
+    def _note(self, rule: str, effect: str, tier: Tier, because: str) -> None:
+        self.reasons.append(Reason(rule=rule, effect=effect, tier=tier, because=because))
+
+
+def _fingerprint(settings: Settings, specs: Mapping[Tier, TierSpec], rules: Sequence[Rule]) -> str:
+    """Eight hexadecimal digits that change when tiers, settings or rules do."""
+    parts = [
+        settings.complexity.model_dump_json(),
+        settings.routing.model_dump_json(),
+        str(settings.routing_enabled),
+        *(f"{tier.value}={spec.model_id}" for tier, spec in specs.items()),
+        *(rule.__name__ for rule in rules),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

@@ -1,0 +1,24 @@
+"""Settings: arguments, environment, `.env`, TOML, defaults, in that order; checked at the start."""
+
+from __future__ import annotations
+
+from tiered_llm.settings.model import Origin, Settings, explain_settings, get_settings
+from tiered_llm.settings.sections import (
+    DEFAULT_SPECS,
+    DEFAULT_TASK_TIERS,
+    DEFAULT_WEIGHTS,
+    ComplexitySettings,
+    RoutingSettings,
+)
+
+__all__ = [
+    "DEFAULT_SPECS",
+    "DEFAULT_TASK_TIERS",
+    "DEFAULT_WEIGHTS",
+    "ComplexitySettings",
+    "Origin",
+    "RoutingSettings",
+    "Settings",
+    "explain_settings",
+    "get_settings",
+]

@@ -1,0 +1,121 @@
+"""Pydantic's errors and our findings as problems: where, what, and what would be right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, get_args
+
+from annotated_types import Ge, Gt, Le
+
+from tiered_llm.errors import Problem
+from tiered_llm.settings.masking import shown
+from tiered_llm.settings.merge import DEFAULT, Place, Places, covers
+from tiered_llm.settings.sections import DEFAULT_SPECS
+from tiered_llm.tiers import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+    from tiered_llm.settings.catalogue import Catalogue, Entry, Path
+    from tiered_llm.settings.checks import Finding
+    from tiered_llm.settings.layers import Leaf
+
+
+def problems_of_values(error: ValidationError, known: Catalogue, places: Places) -> list[Problem]:
+    """One problem for each value that pydantic refused."""
+    details = error.errors(include_url=False, include_context=False)
+    return [_problem_of_value(detail, known, places) for detail in details]
+
+
+def refused_paths(error: ValidationError) -> list[Path]:
+    """The places that pydantic refused."""
+    return [_path(detail) for detail in error.errors(include_url=False, include_input=False)]
+
+
+def without(leaves: Mapping[Path, Leaf], refused: Iterable[Path]) -> dict[Path, Leaf]:
+    """The leaves that were not refused; a tier keeps a model id, so that the rest is checked."""
+    gone = tuple(refused)
+    kept = {p: leaf for p, leaf in leaves.items() if not any(covers(p, bad) for bad in gone)}
+    for tier, spec in DEFAULT_SPECS.items():
+        path = (tier.value, "model_id")
+        if path in gone:
+            kept[path] = replace(leaves[path], value=spec.model_id)
+    return kept
+
+
+def problems_of_findings(
+    findings: Iterable[Finding], refused: Iterable[Path], known: Catalogue, places: Places
+) -> list[Problem]:
+    """One problem for each finding that is not just the echo of a refused value."""
+    gone = tuple(refused)
+    return [
+        _problem_of_finding(finding, known, places)
+        for finding in findings
+        if not any(covers(path, bad) for path in finding.paths for bad in gone)
+    ]
+
+
+def expected(entry: Entry, path: Path | None = None) -> str:
+    """What a setting, or an item of one, takes in a few words: `write a number above 0`."""
+    inside = path is not None and len(path) > len(entry.path)
+    if entry.is_table and not inside:
+        return "write a table of names and values, in variables as JSON"
+    if entry.is_list and not inside:
+        return "write a list"
+    kind = get_args(entry.kind)[1] if entry.is_table else entry.kind
+    if kind is bool:
+        return "write true or false"
+    if kind is Tier:
+        return f"write {', '.join(tier.value for tier in Tier)}"
+    if kind in {int, float, Decimal}:
+        number = "a whole number" if kind is int else "a number"
+        return f"write {number}{_bounds(entry.field.metadata)}"
+    return "write text"
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    words = []
+    for bound in metadata:
+        if isinstance(bound, Gt):
+            words.append(f"above {bound.gt}")
+        elif isinstance(bound, Ge):
+            words.append(f"from {bound.ge} up")
+        elif isinstance(bound, Le):
+            words.append(f"{bound.le} at most")
+    return f" {', '.join(words)}" if words else ""
+
+
+def _problem_of_value(detail: ErrorDetails, known: Catalogue, places: Places) -> Problem:
+    path = _path(detail)
+    entry = known.entry_at(path)
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and ": " in message:
+        wrong, _, right = message.rpartition(": ")
+    else:
+        wrong, right = message, expected(entry, path) if entry else "see the reference of settings"
+    wrong = (wrong[:1].lower() + wrong[1:]).removeprefix("input ")
+    if entry and not entry.is_private and detail["type"] != "value_error":
+        wrong = f"{shown(entry, detail['input'])!r} {wrong}"
+    place = _place(path, known, places)
+    return Problem(source=place.source, key=place.key, wrong=wrong, right=right)
+
+
+def _problem_of_finding(finding: Finding, known: Catalogue, places: Places) -> Problem:
+    """Blame the first setting that somebody gave; defaults are never at fault alone."""
+    candidates = [_place(path, known, places) for path in finding.paths]
+    place = next((p for p in candidates if p.source != DEFAULT), candidates[0])
+    return Problem(source=place.source, key=place.key, wrong=finding.wrong, right=finding.right)
+
+
+def _place(path: Path, known: Catalogue, places: Places) -> Place:
+    """Where a setting stands; of a private table not the name within, which may be a tenant's."""
+    entry = known.entry_at(path)
+    return places.of(entry.path if entry and entry.is_private else path)
+
+
+def _path(detail: ErrorDetails) -> Path:
+    return tuple(str(step) for step in detail["loc"])

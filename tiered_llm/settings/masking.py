@@ -1,0 +1,82 @@
+"""What of a setting may be shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from tiered_llm.settings.catalogue import Entry
+
+MASK = "**********"
+_SECRET_NAME = re.compile(r"pass|secret|token|key|auth|cred|sig", re.IGNORECASE)
+
+
+def masked(entry: Entry, value: Any) -> Any:
+    """A setting's value as plain JSON, without what must not be seen.
+
+    Keys, the values of `model_kwargs` (they may hold headers), passwords in URLs and the
+    names of tenants are masked.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, SecretStr) or entry.is_secret:
+        return MASK
+    if isinstance(value, str) and entry.path[-1] in {"base_url", "store"}:
+        return masked_url(value)
+    if isinstance(value, Mapping):
+        return _masked_table(entry, value)
+    if isinstance(value, (list, tuple)):
+        return [str(item) for item in value]
+    return value if type(value) in {int, float, str} else _plain(value)
+
+
+def shown(entry: Entry, value: Any) -> str:
+    """A setting's value as a person reads it."""
+    plain = masked(entry, value)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
+
+
+def masked_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of anything with its values masked, its names kept."""
+    return dict.fromkeys(table, MASK)
+
+
+def masked_url(url: str) -> str:
+    """A URL without its password and without query values that sound like secrets."""
+    if "@" not in url and "?" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return MASK
+    netloc = parts.netloc
+    if "@" in netloc:
+        account, _, host = netloc.rpartition("@")
+        user = account.partition(":")[0] if ":" in account else ""
+        netloc = f"{user}:{MASK}@{host}"
+    query = [
+        (name, MASK if _SECRET_NAME.search(name) else value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+    ]
+    asked = urlencode(query, safe="*/", quote_via=quote)
+    return urlunsplit(parts._replace(netloc=netloc, query=asked))
+
+
+def _masked_table(entry: Entry, table: Mapping[str, Any]) -> Any:
+    if entry.path[-1] == "tenant_caps":
+        return f"{len(table)} tenant(s), not shown" if table else {}
+    if entry.is_private:
+        return masked_table(table)
+    return {name: masked(entry, value) for name, value in table.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Decimals as the number they are, everything else in its own words."""
+    text = str(value)
+    return json.loads(text) if re.fullmatch(r"-?\d+(\.\d+)?", text) else text
