@@ -54,6 +54,11 @@ class TestPlainChatOllama(_AgainstSimulator):
         return False
 
 
+@pytest.mark.filterwarnings(
+    # ChatOpenAI's own: pydantic v1 models, and dumping what the SDK parsed
+    "ignore:Received a Pydantic BaseModel V1 schema:UserWarning",
+    "ignore:Pydantic serializer warnings:UserWarning",
+)
 class TestPlainChatOpenAI(_AgainstSimulator):
     @property
     def chat_model_class(self):

@@ -20,8 +20,10 @@ ESTIMATOR = ComplexityEstimator()
 ANALYSES = [
     "Analyze the security implications of a zero-trust architecture with mutual TLS",
     "Analyse the security implications of a zero-trust architecture with mutual TLS.",
-    "Analyze the security implications of implementing a zero-trust architecture "
-    "with mutual TLS authentication",
+    (
+        "Analyze the security implications of implementing a zero-trust architecture "
+        "with mutual TLS authentication"
+    ),
     "Please analyse security implications: zero trust architecture, mTLS",
     "analyze the security of our zero trust architecture using mutual tls",
 ]
@@ -72,7 +74,7 @@ async def test_the_seed_call():
         "Extract the names, dates and amounts from the invoice below as JSON.",
         "Wie wird das Wetter morgen in Berlin?",
         "¿A qué hora abre la tienda los domingos?",
-        "今天天气怎么样？",
+        "今天天气怎么样？",  # noqa: RUF001 -- meant as it is
     ],
 )
 def test_everyday_questions_are_light(message):
@@ -99,7 +101,7 @@ def test_agent_tasks_are_standard(message, known):
         "Design a multi-region architecture with event sourcing; discuss trade-offs.",
         "Analysiere die Sicherheit der Architektur und bewerte die Verschlüsselung.",
         "Analysez la sécurité de cette architecture et évaluez les menaces.",
-        "分析零信任架构的安全影响，并评估风险。",
+        "分析零信任架构的安全影响，并评估风险。",  # noqa: RUF001 -- meant as it is
         "ゼロトラストアーキテクチャのセキュリティを分析してください。",
         "Проанализируйте безопасность архитектуры и шифрование.",
     ],

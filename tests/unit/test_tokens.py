@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tiered_llm.tokens import EXACT_CHARS, estimate_tokens
 
 PROSE = "The quick brown fox jumps over the lazy dog, and the dog does not mind at all. "
-BASE64 = base64.b64encode(random.Random(0).randbytes(3_000)).decode()
+BASE64 = base64.b64encode(random.Random(0).randbytes(3_000)).decode()  # noqa: S311 -- no secret
 
 # What GPT-4's tokenizer (cl100k) makes of the text, digits counted one by one as Qwen2.5 does.
 MEASURED = {
     "prose": (PROSE * 10, 191),
     "German": ("Analysiere die Auswirkungen einer Zero-Trust-Architektur auf die Sicherheit.", 22),
-    "Chinese": ("零信任架构要求对每个请求进行身份验证，而不考虑其来源网络。", 27),
+    "Chinese": ("零信任架构要求对每个请求进行身份验证，而不考虑其来源网络。", 27),  # noqa: RUF001 -- meant as it is
     "Russian": ("Проанализируйте последствия для безопасности архитектуры нулевого доверия.", 33),
     "digits": ("31415926535897932384", 20),
     "base64": (BASE64, 2_997),

@@ -28,7 +28,7 @@ from typing_extensions import override
 from tiered_llm.chat_model.context import read_context
 from tiered_llm.chat_model.events import async_event_stream, event_stream
 from tiered_llm.chat_model.structured import StructuredTieredModel
-from tiered_llm.chat_model.tier_models import endpoints_for
+from tiered_llm.chat_model.tier_models import endpoints_for, refuse_unknown
 from tiered_llm.complexity import ComplexityEstimator, read_conversation
 from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.fallback import BoundTools, Call, Entry, Plain, Structured, WithTools
@@ -57,7 +57,10 @@ if TYPE_CHECKING:
 
 _TIER_FIELDS = ("light", "standard", "heavy")
 _BINDING_OPTIONS = ("tool_choice", "strict", "parallel_tool_calls", "response_format")
-_HANDED_DOWN = ("cache", "rate_limiter", "disable_streaming", "output_version", "verbose")
+_HANDED_DOWN = (
+    *("cache", "rate_limiter", "verbose"),
+    *("disable_streaming", "streaming", "output_version"),
+)
 """Fields of `BaseChatModel` that act where the model run is: in the tiers' models."""
 
 
@@ -116,6 +119,8 @@ class TieredChatModel(BaseChatModel):
     """Seed of the sampler for every tier."""
     stop: list[str] | None = None
     """Stop sequences where a call gives none."""
+    streaming: bool | None = None
+    """Whether the tiers' models stream inside `invoke` too, where they have that choice."""
 
     tenant_id: str | None = Field(default=None, exclude=True, repr=False)
     """Who pays, where a call does not say."""
@@ -129,6 +134,16 @@ class TieredChatModel(BaseChatModel):
     """The conversation, where a call does not say."""
 
     _built: tuple[tuple[Any, ...], Pipeline] | None = PrivateAttr(default=None)
+
+    def __init__(self, **fields: Any) -> None:
+        """Check the arguments' names first: `BaseChatModel` would take any.
+
+        Raises:
+            ConfigurationError: An argument that is none of the fields, or tiers and
+                settings that cannot work.
+        """
+        refuse_unknown(fields, type(self).model_fields)
+        super().__init__(**fields)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None, **fields: Any) -> Self:
@@ -492,7 +507,9 @@ class TieredChatModel(BaseChatModel):
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = LangSmithParams(
-            ls_provider="tiered_llm", ls_model_name="tiered", ls_model_type="chat"
+            ls_provider="tiered_llm",
+            ls_model_name=kwargs.get("model", "tiered"),
+            ls_model_type="chat",
         )
         stop = stop or self.stop
         if stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable
@@ -12,7 +13,7 @@ from tiered_llm.settings import DEFAULT_SPECS
 from tiered_llm.tiers import Tier, TierSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from tiered_llm.settings import Settings
 
@@ -27,6 +28,43 @@ def endpoints_for(given: Mapping[Tier, Any], settings: Settings) -> dict[Tier, E
     if not named:
         named = dict(settings.tiers)
     return {tier: _endpoint(tier, value, settings) for tier, value in sorted(named.items())}
+
+
+_BELONGS_TO_TIERS = {
+    "api_key": "api_key in the tier's TierSpec",
+    "base_url": "base_url in the tier's TierSpec",
+    "max_retries": "nothing: trying again is the fallback's work",
+    "model": "light=, standard= or heavy=",
+    "num_ctx": "num_ctx in the tier's TierSpec",
+    "timeout": "timeout_s in the tier's TierSpec",
+}
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse constructor arguments that are no fields, each with what would be right.
+
+    Raises:
+        ConfigurationError: There are such arguments.
+    """
+    problems = [
+        Problem(
+            source="arguments",
+            key=name,
+            wrong="there is no such argument",
+            right=_right(name, known),
+        )
+        for name in given
+        if name not in known
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _right(name: str, known: Collection[str]) -> str:
+    if name in _BELONGS_TO_TIERS:
+        return f"use {_BELONGS_TO_TIERS[name]}"
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else "see TieredChatModel's fields"
 
 
 def _endpoint(tier: Tier, value: Any, settings: Settings) -> Endpoint:

@@ -44,11 +44,11 @@ def _show_version(value: bool) -> None:
 @app.callback()
 def tiered_llm(
     *,
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
-    debug: Annotated[  # noqa: ARG001 - LazyGroup reads it from the context
+    debug: Annotated[
         bool,
         typer.Option("--debug", envvar="TIERED_LLM_DEBUG", help="Show the traceback of an error."),
     ] = False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
-from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.cli.errors import ExitCode
+from tiered_llm.cli.output import print_error
 from tiered_llm.settings.sources import FILE_NAME
 
 
@@ -31,12 +32,12 @@ def init(
         with target.open("w" if force else "x", encoding="utf-8") as file:
             file.write(toml_template())
     except FileExistsError:
-        raise _refused(target, "exists already", "use --force to write over it") from None
+        _give_up(f"{target} exists already", "--force writes over it")
     except OSError as error:
-        raise _refused(target, f"cannot be written: {error.strerror}", "name another") from error
+        _give_up(f"{target} cannot be written: {error.strerror}", "name another path")
     typer.echo(f"wrote {target}; `tiered-llm doctor` shows what is in force")
 
 
-def _refused(target: Path, wrong: str, right: str) -> ConfigurationError:
-    problem = Problem(source=str(target), key="the file", wrong=wrong, right=right)
-    return ConfigurationError([problem])
+def _give_up(message: str, hint: str) -> NoReturn:
+    print_error(message, hint)
+    raise typer.Exit(ExitCode.FAILED)

@@ -15,6 +15,8 @@ from tiered_llm.types import ComplexityEstimate, RoutingRequest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tiered_llm.complexity.text import Reading
+
 
 @runtime_checkable
 class Estimator(Protocol):
@@ -88,23 +90,7 @@ class ComplexityEstimator:
         """
         reading = read_text(request.message, self.settings.max_scan_chars)
         found = self._lexicon.find(reading)
-        keywords = factors.keyword_signals(found.values())
-        values = (
-            factors.message_complexity(
-                word_count=reading.word_count,
-                distinct_letters=reading.distinct_letters,
-                sentences=reading.sentences,
-                longest_sentence=reading.longest_sentence,
-            ),
-            factors.context_requirement(
-                request.context_tokens, self.settings.context_saturation_tokens
-            ),
-            factors.capability_criticality(
-                request.agent_capabilities, self._capabilities, keywords
-            ),
-            factors.conversation_depth(request.history_length, self.settings.history_saturation),
-            keywords,
-        )
+        values = self._values(request, reading, factors.keyword_signals(found.values()))
         shares = [value * weight for value, weight in zip(values, self._weights, strict=True)]
         score = min(1.0, max(0.0, sum(shares)))
         return ComplexityEstimate(
@@ -116,6 +102,26 @@ class ComplexityEstimator:
             scanned_chars=reading.scanned_chars,
             truncated=reading.truncated,
             estimator=self.name,
+        )
+
+    def _values(
+        self, request: RoutingRequest, reading: Reading, keywords: float
+    ) -> tuple[float, ...]:
+        """The factors' values, in the order of `FACTORS`."""
+        given = self.settings
+        return (
+            factors.message_complexity(
+                word_count=reading.word_count,
+                distinct_letters=reading.distinct_letters,
+                sentences=reading.sentences,
+                longest_sentence=reading.longest_sentence,
+            ),
+            factors.context_requirement(request.context_tokens, given.context_saturation_tokens),
+            factors.capability_criticality(
+                request.agent_capabilities, self._capabilities, keywords
+            ),
+            factors.conversation_depth(request.history_length, given.history_saturation),
+            keywords,
         )
 
     def _tier(self, score: float) -> Tier:

@@ -51,7 +51,7 @@ def _rise(value: float, at_1: float) -> float:
 def message_complexity(
     *, word_count: float, distinct_letters: int, sentences: int, longest_sentence: int
 ) -> float:
-    """How much the ask itself says, in [0, 1]; a greeting is near 0.3, twelve words near 0.6.
+    """How much the ask itself says, in [0, 1]; a greeting is near 0.4, twelve words near 0.6.
 
     Half is the number of words (1 from 2,000 on); 0.3 is richness of vocabulary, as letters
     of the different words, which long and rare words raise (1 from 5,000); 0.2 is structure,

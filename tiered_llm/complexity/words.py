@@ -20,13 +20,13 @@ def _listed(by_strength: dict[float, str]) -> dict[str, float]:
 
 _ENGLISH = _listed(
     {
-        0.6: """
+        0.75: """
             threat model, threat modeling, threat modelling, attack surface, penetration test,
             penetration testing, incident response, privilege escalation, zero-trust, zero-day,
             mutual tls, supply chain attack, distributed system, distributed systems,
             system design, race condition, race conditions, root cause, sql injection,
             remote code execution, disaster recovery, due diligence, formal proof""",
-        0.5: """
+        0.6: """
             vulnerability, vulnerabilities, malware, ransomware, cryptographic, mtls, pentest,
             xss, csrf, cve, gdpr, hipaa, pci-dss, soc 2, iso 27001, data protection,
             risk assessment, scalability, fault tolerance, fault-tolerant, high availability,
@@ -36,9 +36,10 @@ _ENGLISH = _listed(
         0.4: """
             security, compliance, architecture, architectures, cryptography, encryption,
             authentication, authorization, authorisation, hardening, exploit, exploits, audit,
-            architect, architectural, sharding, concurrency, event-driven, scalable, optimize,
-            optimise, optimization, optimisation, synthesize, synthesise, critique, diagnose,
-            debug, debugging, prove that, kubernetes, terraform, forensics, adversarial""",
+            architect, architectural, mitigation, mitigations, sharding, concurrency,
+            event-driven, scalable, optimize, optimise, optimization, optimisation,
+            synthesize, synthesise, critique, diagnose, debug, debugging, prove that,
+            kubernetes, terraform, forensics, adversarial""",
         0.35: """
             analyze, analyse, analyzing, analysing, implications, investigate, comprehensive,
             implement, implementation, oauth, pki, python function, write a function,
@@ -60,11 +61,11 @@ _ENGLISH = _listed(
 
 _GERMAN = _listed(
     {
-        0.4: """
+        0.55: """
             sicherheit, sicherheitsanalyse, sicherheitslücke, sicherheitslücken,
             schwachstelle, schwachstellen, bedrohungsmodell, bedrohungsanalyse, datenschutz,
             dsgvo, architektur, systemarchitektur""",
-        0.35: """
+        0.4: """
             analysiere, analysieren, bewerte, bewerten, beurteile, auswirkungen, bedrohung,
             bedrohungen, verschlüsselung, angriff, angriffe, konformität, risikobewertung,
             strategie, entwirf, entwerfen, optimiere, optimieren, algorithmus, beweise,
@@ -75,12 +76,12 @@ _GERMAN = _listed(
 
 _ROMANCE = _listed(
     {
-        0.4: """
+        0.55: """
             sécurité, vulnérabilité, vulnérabilités, conformité, rgpd, seguridad,
             vulnerabilidad, vulnerabilidades, cumplimiento, arquitectura, confianza cero,
             segurança, arquitetura, vulnerabilidade, lgpd, sicurezza, architettura,
             vulnerabilità, conformità""",
-        0.35: """
+        0.4: """
             analysez, analyser, évaluer, évaluez, menace, menaces, chiffrement, stratégie,
             optimiser, algorithme, démontrer, démontrez, concevoir, analiza, analice, analizar,
             análisis, evaluar, evalúa, implicaciones, amenaza, amenazas, cifrado, estrategia,
@@ -93,12 +94,12 @@ _ROMANCE = _listed(
 
 _OTHER_SCRIPTS = _listed(
     {
-        0.4: """
+        0.55: """
             безопасность, безопасности, уязвимость, уязвимости, архитектура, архитектуры,
             архитектуру, أمن, الأمن, الأمان, الأمنية, ثغرات, بنية, सुरक्षा, 安全, 漏洞, 架构,
             架構, 合规, 零信任, 威胁, セキュリティ, 脆弱性, アーキテクチャ, ゼロトラスト, 脅威,
             보안, 취약점, 아키텍처, 제로 트러스트""",
-        0.35: """
+        0.4: """
             проанализируй, проанализируйте, анализ, оцени, оцените, шифрование, докажи,
             докажите, стратегия, алгоритм, حلل, تحليل, تقييم, تشفير, خوارزمية, विश्लेषण,
             分析, 评估, 評估, 評価, 加密, 暗号, 证明, 證明, 証明, 算法, アルゴリズム, 优化,
@@ -115,10 +116,10 @@ CAPABILITIES: dict[str, float] = _listed(
         1.0: """
             security, security_analysis, security_audit, threat_modeling, penetration_testing,
             vulnerability_assessment, compliance, regulatory, incident_response""",
-        0.9: "audit, forensics, legal, medical, clinical, safety, cryptography, fraud",
-        0.8: """
-            architecture, architecture_design, system_design, risk, risk_assessment, finance,
-            financial, privacy, governance, thinking""",
+        0.9: """
+            audit, forensics, legal, medical, clinical, safety, cryptography, fraud,
+            architecture, architecture_design, system_design, thinking""",
+        0.8: "risk, risk_assessment, finance, financial, privacy, governance",
         0.6: "reasoning, planning, research, analysis, data_analysis, math, strategy, migration",
         0.5: """
             code, coding, code_generation, code_review, programming, debugging, python, sql,

@@ -220,7 +220,8 @@ def _applicable(overrides: Any, model: Runnable[Any, Any]) -> dict[str, Any]:
 
 
 def _variant(model: Any, updates: dict[str, Any]) -> Runnable[Any, Any]:
-    return model.model_copy(update=updates) if updates else model
+    variant: Runnable[Any, Any] = model.model_copy(update=updates) if updates else model
+    return variant
 
 
 def _identity(value: Any) -> Any:

@@ -70,7 +70,7 @@ class Call:
     def routing(self, spec: TierSpec) -> dict[str, Any]:
         """What `response_metadata["routing"]` holds once a tier has answered."""
         summary = self.decision.summary()
-        attempts = [
+        attempts: list[dict[str, Any]] = [
             {"tier": failure.tier.value, "outcome": "failed", "fault": failure.fault}
             for failure in self.failures
         ]

@@ -112,8 +112,9 @@ def _build_other(spec: TierSpec) -> BaseChatModel:
     if spec.api_key:
         given["api_key"] = spec.api_key.get_secret_value()
     provider = _LANGCHAIN_NAMES.get(spec.provider, spec.provider)
-    model = init_chat_model(spec.model_name, model_provider=provider, **given)
-    return model.model_copy(update={"profile": {**(model.profile or {}), **profile_of(spec)}})
+    model: BaseChatModel = init_chat_model(spec.model_name, model_provider=provider, **given)
+    model.profile = {**(model.profile or {}), **profile_of(spec)}
+    return model
 
 
 _BUILDERS: dict[str, Callable[[TierSpec], BaseChatModel]] = {

@@ -73,19 +73,20 @@ class Endpoint:
             return self._by_loop.setdefault(loop, renewed(self.model))
 
 
-def renewed(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
+def renewed(model: Any) -> Runnable[Any, Any]:
     """The same model with asynchronous clients of its own, for another event loop.
 
     Models of other providers, and clients that the caller built, are returned as they are.
     """
+    fresh: Runnable[Any, Any] = model
     if is_ollama(model):
-        return type(model)(**{name: getattr(model, name) for name in model.model_fields_set})
-    if is_openai(model) and model.http_async_client is None:
+        fresh = type(model)(**{name: getattr(model, name) for name in model.model_fields_set})
+    elif is_openai(model) and model.http_async_client is None:
         from openai import DefaultAsyncHttpxClient
 
         client = model.root_async_client.copy(
             http_client=DefaultAsyncHttpxClient(timeout=model.request_timeout)
         )
-        fresh = {"root_async_client": client, "async_client": client.chat.completions}
-        return model.model_copy(update=fresh)
-    return model
+        clients = {"root_async_client": client, "async_client": client.chat.completions}
+        fresh = model.model_copy(update=clients)
+    return fresh

@@ -95,6 +95,9 @@ def _problem_of_value(detail: ErrorDetails, known: Catalogue, places: Places) ->
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error" and ": " in message:
         wrong, _, right = message.rpartition(": ")
+    elif detail["type"] == "value_error" and path[-1] == "base_url":
+        # urllib's own message, which may quote a password
+        wrong, right = "not a URL", "write scheme and host, as in 'http://localhost:11434'"
     else:
         wrong, right = message, expected(entry, path) if entry else "see the reference of settings"
     wrong = (wrong[:1].lower() + wrong[1:]).removeprefix("input ")

@@ -37,7 +37,9 @@ def masked(entry: Entry, value: Any) -> Any:
 
 
 def shown(entry: Entry, value: Any) -> str:
-    """A setting's value as a person reads it."""
+    """A setting's value as a person reads it; a tier without a model is `off`."""
+    if value is None:
+        return "off" if entry.path[-1] == "model_id" else "unset"
     plain = masked(entry, value)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 

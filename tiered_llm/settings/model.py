@@ -203,15 +203,8 @@ class Settings(BaseSettings):
 
     def origins(self) -> tuple[Origin, ...]:
         """Each setting, its value with secrets masked, and where it came from."""
-        found: list[Origin] = []
-        for entry in catalogue_of(type(self)).entries.values():
-            if getattr(self, entry.path[0]) is None and entry.path[-1] not in {
-                "model_id",
-                "fixed_tier",
-            }:
-                continue
-            found.extend(self._origins_of(entry))
-        return tuple(found)
+        entries = catalogue_of(type(self)).entries.values()
+        return tuple(origin for entry in entries for origin in self._origins_of(entry))
 
     def public_dict(self) -> dict[str, Any]:
         """Plain JSON values, nested as in TOML; secrets and tenants' names are masked."""
@@ -234,6 +227,8 @@ class Settings(BaseSettings):
 
     def _origins_of(self, entry: Entry) -> list[Origin]:
         value = self._value(entry)
+        if getattr(self, entry.path[0]) is None and entry.path[1:] not in {(), ("model_id",)}:
+            return []  # of a tier that is off, only who switched it off
         if not entry.is_table or entry.is_private or not value:
             return [_origin(entry, entry.key, value, self._places.of(entry.path))]
         return [

@@ -31,7 +31,9 @@ def toml_template() -> str:
     """
     known = catalogue_of(Settings)
     lines = [_HEAD]
-    for section, group in groupby(known.entries.values(), key=lambda entry: entry.path[:-1]):
+    # in TOML a key after a table's head belongs to that table: the tableless ones go first
+    entries = sorted(known.entries.values(), key=lambda entry: len(entry.path) > 1)
+    for section, group in groupby(entries, key=lambda entry: entry.path[:-1]):
         if section:
             meaning = Settings.model_fields[section[0]].description
             lines.append(f"\n[{'.'.join(section)}]  # {meaning}")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tiered_llm.testing.simulator import tokens
-from tiered_llm.testing.simulator.models import ChatRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tiered_llm.testing.simulator.models import ChatRequest
 
 _SERIALS = count(1)
 
@@ -109,7 +112,7 @@ def generate(answer: Answer, request: ChatRequest, *, input_tokens: int, room: i
     text, stop_text = _until_stop(answer.text, request.stop)
     whole = tokens.split(text)
     calls, complete = _fit_calls(answer.calls, room - len(whole))
-    done = "tool_calls" if calls else "stop"
+    done: Literal["tool_calls", "stop"] = "tool_calls" if calls else "stop"
     return Generation(
         pieces=whole[: max(room, 0)],
         calls=calls,

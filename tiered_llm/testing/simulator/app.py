@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -16,6 +15,8 @@ from tiered_llm.testing.simulator.openai import OpenAI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from starlette.requests import Request
 
     from tiered_llm.testing.simulator.delivery import Gate
     from tiered_llm.testing.simulator.journal import Journal

@@ -76,7 +76,7 @@ class ChatEndpoint:
             entry.close(fault.kind.value)
             await exchange.refuse(wire, fault)
             return
-        answer = fault.answer if isinstance(given, Fault) else given
+        answer = given.answer if isinstance(given, Fault) else given
         reply = exchange.reply(answer)
         entry.update(input_tokens=exchange.input_tokens)
         delivery = Delivery(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tiered_llm.testing.simulator.answers import Answer
     from tiered_llm.testing.simulator.faults import Fault
     from tiered_llm.testing.simulator.models import ChatRequest, Protocol
 
-    Step = Answer | Fault | Callable[[ChatRequest], Answer | Fault]
+Step: TypeAlias = "Answer | Fault | Callable[[ChatRequest], Answer | Fault]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +62,9 @@ class Entry:
         self._journal.update(self._serial, **changes)
 
     def close(self, outcome: str) -> None:
-        """Write down how it ends; called before the last byte goes out, so that a client
-        that has its answer finds the record complete.
+        """Write down how it ends.
+
+        Called before the last byte goes out: who has the answer finds the record complete.
         """
         self.update(outcome=outcome, disconnected=outcome == "disconnected")
 

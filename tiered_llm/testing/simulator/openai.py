@@ -67,7 +67,7 @@ class OpenAI(Dialect):
         )
 
     def error(self, status: int, message: str, param: str | None = None) -> Body:
-        """vLLM's error body."""
+        """The error body, as vLLM writes it."""
         kind = _ERROR_TYPES.get(status, "InternalServerError")
         text = message or HTTPStatus(status).phrase
         return {"error": {"message": text, "type": kind, "param": param, "code": status}}
@@ -77,7 +77,7 @@ class OpenAI(Dialect):
         return RejectedError(404, f"The model `{model}` does not exist.", "model")
 
     def overflow_text(self, wording: str, *, window: int, input_tokens: int, output: int) -> str:
-        """vLLM's words of three ages; each is one a client meets today."""
+        """The words of three ages of vLLM; a client may meet any of them."""
         limit = f"This model's maximum context length is {window} tokens"
         if wording == "old":
             return (
@@ -134,7 +134,12 @@ class _OpenAIReply(Reply):
         if calls := self._generation.calls:
             message["content"] = self._generation.text or None
             message["tool_calls"] = [_call(call.id, call.name, call.arguments) for call in calls]
-        choice = {"index": 0, "message": message, "logprobs": None, **self._finish(finished)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            **self._finish(finished=finished),
+        }
         usage = self._usage() if finished else None
         return {**self._head("chat.completion"), "choices": [choice], "usage": usage}
 
@@ -164,9 +169,11 @@ class _OpenAIReply(Reply):
         return b"data: " + encode({**chunk, **({"usage": usage} if usage else {})}) + b"\n\n"
 
     def _closing_choices(self) -> list[Body]:
-        return [{"index": 0, "delta": {"content": ""}, "logprobs": None, **self._finish(True)}]
+        return [
+            {"index": 0, "delta": {"content": ""}, "logprobs": None, **self._finish(finished=True)}
+        ]
 
-    def _finish(self, finished: bool) -> Body:
+    def _finish(self, *, finished: bool) -> Body:
         reason = self._generation.finish_reason if finished else None
         return {"finish_reason": reason, "stop_reason": self._generation.stop_text}
 
@@ -187,11 +194,11 @@ class _OpenAIReply(Reply):
 def _check(body: Body) -> None:
     if not isinstance(body.get("messages"), list):
         raise RejectedError(400, "Field required: messages", "messages")
-    if body.get("n") not in {None, 1}:
+    if body.get("n") not in (None, 1):
         raise RejectedError(400, "The simulator answers with n=1 only.", "n")
     if body.get("stream_options") and not body.get("stream"):
         raise RejectedError(400, "Stream options can only be defined when `stream=True`.")
-    if body.get("tool_choice") not in {None, "none"} and not body.get("tools"):
+    if body.get("tool_choice") not in (None, "none") and not body.get("tools"):
         raise RejectedError(400, "When using `tool_choice`, `tools` must be set.")
     if (limit := _max_tokens(body)) is not None and limit < 1:
         raise RejectedError(400, f"max_tokens must be at least 1, got {limit}.", "max_tokens")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from itertools import cycle, islice
+from typing import TYPE_CHECKING
 
 from tiered_llm.testing.simulator.answers import Answer, ToolCallAnswer
-from tiered_llm.testing.simulator.models import ChatRequest, Tool
 from tiered_llm.testing.simulator.schemas import sample
+
+if TYPE_CHECKING:
+    from tiered_llm.testing.simulator.models import ChatRequest, Tool
 
 _KINDS = (
     ("summary", ("summar", "tl;dr", "shorten")),
@@ -35,10 +38,11 @@ _MAX_SENTENCES = 12
 _WORDS_A_SENTENCE = 12
 _MIN_WORD = 4
 _QUOTE_CHARS = 80
-_COMMON = set(
-    "this that with from into tool tools when what which given return returns user using used "
-    "about their there your have will must should each then than them they does call".split()
-)
+_COMMON = frozenset({
+    "about", "call", "does", "each", "from", "given", "have", "into", "must", "return", "returns",
+    "should", "than", "that", "their", "them", "then", "there", "they", "this", "tool", "tools",
+    "used", "user", "using", "what", "when", "which", "will", "with", "your",
+})  # fmt: skip
 _QUOTED_KEY = re.compile(r"""["'`](\w+)["'`]""")
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 
-_MAX_DEPTH = 8
-_QUOTED = re.compile(r"""["'“‘«「]([^"'“”‘’«»「」]+)["'”’»」]""")
+_DEEP = 4
+_MAX_REFERENCES = 16
+_OPEN, _CLOSE = r"\"'\u2018\u201c\u00ab\u300c", r"\"'\u2019\u201d\u00bb\u300d"
+_QUOTED = re.compile(f"[{_OPEN}]([^{_OPEN}{_CLOSE}]+)[{_CLOSE}]")
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?")
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z]\w+(?:,? [A-Z]\w+)*")
 _FORMATS = {
@@ -47,7 +49,7 @@ class _Sampler:
         self._numbers = [float(number) for number in _NUMBER.findall(text)]
 
     def value(self, schema: Schema, name: str, depth: int) -> Any:
-        schema = self._resolve(schema)
+        schema = self._resolve(schema, depth)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
@@ -62,15 +64,19 @@ class _Sampler:
         }.get(_type_of(schema), self._string)
         return make(schema, name, depth)
 
-    def _resolve(self, schema: Schema) -> Schema:
-        """Follow references and alternatives to a schema that stands for itself."""
-        for _ in range(_MAX_DEPTH):
+    def _resolve(self, schema: Schema, depth: int) -> Schema:
+        """Follow references and alternatives to a schema that stands for itself.
+
+        Deep down, null is preferred, lest a schema that contains itself never ends.
+        """
+        for _ in range(_MAX_REFERENCES):
             if "$ref" in schema:
                 schema = {**self._lookup(schema["$ref"]), **_without(schema, "$ref")}
             elif branches := schema.get("anyOf") or schema.get("oneOf"):
-                schema = {**_without(schema, "anyOf", "oneOf"), **_likeliest(branches)}
+                schema = {**_without(schema, "anyOf", "oneOf"), **_likeliest(branches, deep=depth >= _DEEP)}
             elif parts := schema.get("allOf"):
-                schema = _merged([_without(schema, "allOf"), *map(self._resolve, parts)])
+                whole = [self._resolve(part, depth) for part in parts]
+                schema = _merged([_without(schema, "allOf"), *whole])
             else:
                 break
         return schema
@@ -87,11 +93,11 @@ class _Sampler:
 
     def _object(self, schema: Schema, _name: str, depth: int) -> dict[str, Any]:
         properties: Schema = schema.get("properties", {})
-        wanted = schema.get("required", list(properties) if depth < _MAX_DEPTH else [])
+        wanted = schema.get("required", list(properties) if depth < _DEEP else [])
         return {key: self.value(properties.get(key, {}), key, depth + 1) for key in wanted}
 
     def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
-        least = schema.get("minItems", 0 if depth >= _MAX_DEPTH else 1)
+        least = schema.get("minItems", 0 if depth >= _DEEP else 1)
         length = max(least, len(schema.get("prefixItems", ())))
         length = min(length, schema.get("maxItems", length))
         kinds = [*schema.get("prefixItems", ()), *[schema.get("items", {})] * length][:length]
@@ -135,8 +141,10 @@ def _without(schema: Schema, *keys: str) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in keys}
 
 
-def _likeliest(branches: list[Schema]) -> Schema:
-    return next((branch for branch in branches if branch.get("type") != "null"), branches[0])
+def _likeliest(branches: list[Schema], *, deep: bool) -> Schema:
+    """The first alternative that is not null; deep down, null if it is one of them."""
+    wanted = (branch for branch in branches if (branch.get("type") == "null") is deep)
+    return next(wanted, branches[0])
 
 
 def _merged(parts: list[Schema]) -> dict[str, Any]:

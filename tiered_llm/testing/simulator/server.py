@@ -22,8 +22,9 @@ from tiered_llm.testing.simulator.wire import TRANSPORT
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp
 
+KEEP_ALIVE = "keep_alive"
 _PATIENCE_S = 10.0
 
 
@@ -32,30 +33,34 @@ class _Connection(H11Protocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        inner: Any = self.app
+        self._inner: Any = self.app
+        self.app = self._handing_over
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["extensions"] = {TRANSPORT: self.transport}
-            await inner(scope, receive, send)
-
-        self.app = app  # type: ignore[assignment]  # uvicorn types scopes more narrowly
+    async def _handing_over(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["extensions"] = {TRANSPORT: self.transport}
+        keep_alive = self.app_state[KEEP_ALIVE]
+        await self._inner(scope, receive, send if keep_alive else _closing(send))
 
 
 class LoopbackServer:
     """Serves one application until stopped. The port stays reserved while it refuses."""
 
-    def __init__(self, make_app: Callable[[], ASGIApp], host: str, port: int) -> None:
+    def __init__(
+        self, make_app: Callable[[], ASGIApp], host: str, port: int, *, keep_alive: bool
+    ) -> None:
         """Bind the port at once.
 
         Args:
             make_app: Called on the server's loop, so that events belong to it.
             host: Address or name to bind.
             port: Port to bind; 0 takes a free one.
+            keep_alive: Whether a connection stays open after its answer.
 
         Raises:
             OSError: The port is taken or the host is not this machine's.
         """
         self._make_app = make_app
+        self._app_state = {KEEP_ALIVE: keep_alive}
         self._socket = _bind(host, port)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._state = ServerState()
@@ -93,7 +98,7 @@ class LoopbackServer:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._config = uvicorn.Config(
-            self._make_app(),  # type: ignore[arg-type]  # uvicorn types scopes more narrowly
+            self._make_app(),
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -125,12 +130,23 @@ class LoopbackServer:
             self._listener.close()
         self._socket.close()
         for connection in list(self._state.connections):
-            connection.transport.abort()  # type: ignore[union-attr]  # all are _Connection
+            connection.transport.abort()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=_PATIENCE_S)
 
     def _connection(self) -> _Connection:
-        return _Connection(config=self._config, server_state=self._state, app_state={})
+        return _Connection(config=self._config, server_state=self._state, app_state=self._app_state)
+
+
+def _closing(send: Any) -> Any:
+    """Tell the client that the connection ends with the answer; h11 then ends it."""
+
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"connection", b"close")]
+        await send(message)
+
+    return sending
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Self
 from tiered_llm.testing.simulator.app import build
 from tiered_llm.testing.simulator.delivery import Gate
 from tiered_llm.testing.simulator.faults import Fault, FaultKind
-from tiered_llm.testing.simulator.journal import Journal, RequestRecord
-from tiered_llm.testing.simulator.models import SimulatedModel
+from tiered_llm.testing.simulator.journal import Journal
 from tiered_llm.testing.simulator.server import LoopbackServer
 
 if TYPE_CHECKING:
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from tiered_llm.testing.simulator.journal import Step
+    from tiered_llm.testing.simulator.journal import RequestRecord, Step
+    from tiered_llm.testing.simulator.models import SimulatedModel
 
 BANNER = (
     "NO MODEL IS BEHIND THIS: tiered_llm's simulator speaks the protocols of Ollama and vLLM "
@@ -41,7 +41,12 @@ class Simulator:
     """
 
     def __init__(
-        self, models: Iterable[SimulatedModel], *, host: str = "127.0.0.1", port: int = 0
+        self,
+        models: Iterable[SimulatedModel],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keep_alive: bool = False,
     ) -> None:
         """Describe the server; nothing is opened before `start`.
 
@@ -49,9 +54,13 @@ class Simulator:
             models: What it answers to.
             host: Where it listens. Keep it on loopback: anyone who reaches it may use it.
             port: Where it listens; 0 takes a free port.
+            keep_alive: Whether connections stay open after an answer, as the real servers'
+                do. Off by default, for neither ChatOllama nor ChatOpenAI closes its pool:
+                a kept socket fails a test run that turns warnings into errors, and
+                ChatOpenAI's pool outlives the event loop of the test that filled it.
         """
         self.models = {model.name: model for model in models}
-        self._host, self._port = host, port
+        self._host, self._port, self._keep_alive = host, port, keep_alive
         self._journal = Journal()
         self._server: LoopbackServer | None = None
 
@@ -69,7 +78,7 @@ class Simulator:
         Raises:
             OSError: The port is taken.
         """
-        server = LoopbackServer(self._build, self._host, self._port)
+        server = LoopbackServer(self._build, self._host, self._port, keep_alive=self._keep_alive)
         server.start()
         self._server = server
         return self

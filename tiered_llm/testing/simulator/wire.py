@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from tiered_llm.testing.simulator.dialect import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Coroutine, Mapping
 
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 TRANSPORT = "tiered_llm.transport"
 _LINGER_NOT_AT_ALL = struct.pack("ii", 1, 0)
@@ -30,11 +30,11 @@ class Wire:
         """Take over the connection once the request's body has been read."""
         self._transport: asyncio.Transport = scope["extensions"][TRANSPORT]
         self._receive, self._send = receive, send
-        self._left: asyncio.Task[Message]
+        self._left: asyncio.Task[None]
 
     async def __aenter__(self) -> Self:
         """Begin to watch for the client's leaving."""
-        self._left = asyncio.ensure_future(_coroutine(self._receive()))
+        self._left = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -43,13 +43,17 @@ class Wire:
         with contextlib.suppress(asyncio.CancelledError):
             await self._left
 
-    async def until(self, awaitable: Awaitable[Any]) -> None:
+    async def _watch(self) -> None:
+        """End when the client leaves: the body is read, so nothing else can come."""
+        await self._receive()
+
+    async def until(self, work: Coroutine[Any, Any, Any]) -> None:
         """Wait for something.
 
         Raises:
             GoneError: The client left first.
         """
-        task = asyncio.ensure_future(_coroutine(awaitable))
+        task = asyncio.create_task(work)
         await asyncio.wait({task, self._left}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             task.cancel()
@@ -112,7 +116,3 @@ class Wire:
 def json_headers(length: int) -> dict[str, str]:
     """The headers of a JSON response."""
     return {"content-type": "application/json", "content-length": str(length)}
-
-
-async def _coroutine(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable

@@ -1,0 +1,19 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+_OURS = ("MODEL_", "TOKEN_BUDGET_", "TIERED_LLM_", "OPENAI_")
+
+
+@pytest.fixture
+def clean_environment(tmp_path, monkeypatch):
+    """An empty current directory and none of the variables that settings are read from."""
+    for name in list(os.environ):
+        if name.upper().startswith(_OURS):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
