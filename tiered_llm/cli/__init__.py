@@ -14,6 +14,16 @@ COMMANDS = {
     "doctor": Command(
         "tiered_llm.cli.doctor", "doctor", "Check each tier's endpoint and model, and the settings."
     ),
+    "demo": Command(
+        "tiered_llm.cli.demo", "demo", "Route about 30 requests of many kinds and show each."
+    ),
+    "route": Command(
+        "tiered_llm.cli.route", "route", "Show where a request would go, without sending it."
+    ),
+    "chat": Command("tiered_llm.cli.chat", "chat", "Chat, and see the tier of each answer."),
+    "simulate": Command(
+        "tiered_llm.cli.simulate", "simulate", "Serve Ollama's and vLLM's protocols; no model."
+    ),
 }
 """Each command's home; the help text here is what `tiered-llm --help` lists."""
 

@@ -59,7 +59,7 @@ class Attempt(Runnable[Any, Any]):
         call: Call = kwargs["call"]
         with self._gate.enter(), self._failing(call):
             model, arguments = self._bound(call, self._endpoint.model)
-            config = self._config(call, config)
+            config = self._traced(call, _childs(config))
             if call.entry is Entry.GENERATE:
                 target, extra = _unbound(model)
                 result = target.generate([input], **_spread(config), **extra, **arguments)
@@ -75,7 +75,7 @@ class Attempt(Runnable[Any, Any]):
         async with self._gate.aenter():
             with self._failing(call):
                 model, arguments = self._bound(call, self._endpoint.async_model())
-                config = self._config(call, config)
+                config = self._traced(call, _childs(config))
                 if call.entry is Entry.GENERATE:
                     target, extra = _unbound(model)
                     result = await target.agenerate(
@@ -90,7 +90,7 @@ class Attempt(Runnable[Any, Any]):
     ) -> Iterator[Part]:
         """The answer's pieces, none before the stream has committed itself."""
         call: Call = kwargs["call"]
-        config = self._config(call, config)
+        config = self._traced(call, _childs(config))
         signing = Signing(call, self.spec)
         with self._gate.enter():
             with self._failing(call):
@@ -107,7 +107,7 @@ class Attempt(Runnable[Any, Any]):
     ) -> AsyncIterator[Part]:
         """The answer's pieces, none before the stream has committed itself."""
         call: Call = kwargs["call"]
-        parts = self._astream(call, input, self._config(call, config))
+        parts = self._astream(call, input, self._traced(call, config or {}))
         call.opened.append(parts)
         return parts
 
@@ -175,15 +175,10 @@ class Attempt(Runnable[Any, Any]):
         rest = {name: value for name, value in call.overrides.items() if name != "cache"}
         return rest if cache is None else {**rest, "cache": cache}
 
-    def _config(self, call: Call, config: RunnableConfig | None) -> RunnableConfig:
-        """The config of the chain's child run, which `with_fallbacks` keeps in the context.
-
-        Its `invoke` hands down the caller's own config instead: the model's run would be the
-        caller's child, a sibling of the chain's run.
-        """
-        child = var_child_runnable_config.get() or config or {}
+    def _traced(self, call: Call, child: RunnableConfig) -> RunnableConfig:
+        """The config of the model's run; the chain's own run shows the first attempt."""
         if not call.failures:
-            return child  # the chain's own run shows the first attempt
+            return child
         return cast("RunnableConfig", {**child, **call.trace(child, self.spec.tier)})
 
     @contextmanager
@@ -212,6 +207,16 @@ class Attempt(Runnable[Any, Any]):
             if message is not None:
                 cast("Any", generation).message = call.sign(message, self.spec)
         return result
+
+
+def _childs(config: RunnableConfig | None) -> RunnableConfig:
+    """The config that makes the model's run a child of the chain's run.
+
+    `with_fallbacks` hands it to `astream` alone. The others find it in the context, while
+    `invoke` and `ainvoke` are handed the caller's own config, with which the two runs would
+    be siblings.
+    """
+    return var_child_runnable_config.get() or config or {}
 
 
 def _applicable(overrides: Any, model: Runnable[Any, Any]) -> dict[str, Any]:

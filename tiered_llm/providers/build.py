@@ -48,7 +48,8 @@ def build_model(spec: TierSpec) -> BaseChatModel:
     except Exception as error:
         # the provider's message may quote arguments, keys among them: name its type alone
         wrong = f"{spec.provider} refused the model's arguments ({type(error).__name__})"
-        right = f"check api_key, base_url and {_keys(spec)}"
+        missing = "give the tier an api_key, or " if spec.api_key is None else ""
+        right = f"{missing}check base_url and {_keys(spec)}"
         raise ConfigurationError([_problem(spec, "model_id", wrong, right)]) from error
 
 

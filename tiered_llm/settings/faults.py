@@ -78,15 +78,16 @@ def expected(entry: Entry, path: Path | None = None) -> str:
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
-    words = []
-    for bound in metadata:
-        if isinstance(bound, Gt):
-            words.append(f"above {bound.gt}")
-        elif isinstance(bound, Ge):
-            words.append(f"from {bound.ge} up")
-        elif isinstance(bound, Le):
-            words.append(f"{bound.le} at most")
-    return f" {', '.join(words)}" if words else ""
+    words = ", ".join(word for bound in metadata if (word := _bound(bound)))
+    return f" {words}" if words else ""
+
+
+def _bound(bound: Any) -> str:
+    if isinstance(bound, Gt):
+        return f"above {bound.gt}"
+    if isinstance(bound, Ge):
+        return f"from {bound.ge} up"
+    return f"{bound.le} at most" if isinstance(bound, Le) else ""
 
 
 def _problem_of_value(detail: ErrorDetails, known: Catalogue, places: Places) -> Problem:

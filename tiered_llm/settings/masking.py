@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -14,7 +13,10 @@ if TYPE_CHECKING:
     from tiered_llm.settings.catalogue import Entry
 
 MASK = "**********"
-_SECRET_NAME = re.compile(r"pass|secret|token|key|auth|cred|sig", re.IGNORECASE)
+_ACCOUNT = re.compile(r"://(.*)@", re.DOTALL)
+_SECRET_QUERY = re.compile(
+    r"([?&][^=&#]*(?:pass|secret|token|key|auth|cred|sig)[^=&#]*=)[^&#]+", re.IGNORECASE
+)
 
 
 def masked(entry: Entry, value: Any) -> Any:
@@ -50,24 +52,16 @@ def masked_table(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def masked_url(url: str) -> str:
-    """A URL without its password and without query values that sound like secrets."""
-    if "@" not in url and "?" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return MASK
-    netloc = parts.netloc
-    if "@" in netloc:
-        account, _, host = netloc.rpartition("@")
-        user = account.partition(":")[0] if ":" in account else ""
-        netloc = f"{user}:{MASK}@{host}"
-    query = [
-        (name, MASK if _SECRET_NAME.search(name) else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    ]
-    asked = urlencode(query, safe="*/", quote_via=quote)
-    return urlunsplit(parts._replace(netloc=netloc, query=asked))
+    """A URL without its password and without query values that sound like secrets.
+
+    Works on text, not on parsed URLs, for a password with a stray slash breaks the parsing.
+    """
+    return _SECRET_QUERY.sub(rf"\1{MASK}", _ACCOUNT.sub(_masked_account, url))
+
+
+def _masked_account(match: re.Match[str]) -> str:
+    user, colon, _ = match.group(1).partition(":")
+    return f"://{user if colon else ''}:{MASK}@"
 
 
 def _masked_table(entry: Entry, table: Mapping[str, Any]) -> Any:

@@ -21,6 +21,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tiered_llm.testing.fakes import FakeChatModel
+    from tiered_llm.testing.laws import EstimatorLaws
     from tiered_llm.testing.simulator import (
         Answer,
         ChatRequest,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "ChatRequest",
+    "EstimatorLaws",
+    "FakeChatModel",
     "Fault",
     "RequestRecord",
     "SimulatedModel",
@@ -41,7 +45,11 @@ __all__ = [
     "ToolCallAnswer",
 ]
 
-_HOMES = dict.fromkeys(__all__, "tiered_llm.testing.simulator")
+_HOMES = {
+    **dict.fromkeys(__all__, "tiered_llm.testing.simulator"),
+    "EstimatorLaws": "tiered_llm.testing.laws",
+    "FakeChatModel": "tiered_llm.testing.fakes",
+}
 
 
 def __getattr__(name: str) -> Any:

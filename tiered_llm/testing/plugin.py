@@ -46,6 +46,15 @@ class SimulatedTiers:
     heavy: Simulator
     specs: Mapping[Tier, TierSpec]
 
+    @property
+    def settings_env(self) -> dict[str, str]:
+        """The specs as environment variables, for `monkeypatch.setenv` or a child process."""
+        variables: dict[str, str] = {}
+        for tier, spec in self.specs.items():
+            variables[f"MODEL_{tier.name}"] = spec.model_id
+            variables[f"TIERED_LLM_{tier.name}__BASE_URL"] = str(spec.base_url)
+        return variables
+
     def reset(self) -> None:
         """Reset all three."""
         for simulator in (self.light, self.standard, self.heavy):

@@ -73,7 +73,10 @@ class _Sampler:
             if "$ref" in schema:
                 schema = {**self._lookup(schema["$ref"]), **_without(schema, "$ref")}
             elif branches := schema.get("anyOf") or schema.get("oneOf"):
-                schema = {**_without(schema, "anyOf", "oneOf"), **_likeliest(branches, deep=depth >= _DEEP)}
+                schema = {
+                    **_without(schema, "anyOf", "oneOf"),
+                    **_likeliest(branches, deep=depth >= _DEEP),
+                }
             elif parts := schema.get("allOf"):
                 whole = [self._resolve(part, depth) for part in parts]
                 schema = _merged([_without(schema, "allOf"), *whole])
