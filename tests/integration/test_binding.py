@@ -131,7 +131,9 @@ def test_bound_tools_are_called_on_every_tier(wired, at, tier):
 @pytest.mark.parametrize("tier", TIERS)
 async def test_streamed_tool_calls_are_whole(wired, at, tier):
     server, name = at(tier)
-    server.script(name, *[Answer(tool_calls=[{"name": "add_numbers", "args": {"a": 1, "b": 2}}])] * 2)
+    server.script(
+        name, *[Answer(tool_calls=[{"name": "add_numbers", "args": {"a": 1, "b": 2}}])] * 2
+    )
     bound = wired().bind_tools([add_numbers])
     chunks = list(bound.stream("add 1 and 2", to(tier)))
     achunks = [chunk async for chunk in bound.astream("add 1 and 2", to(tier))]
@@ -148,7 +150,7 @@ def test_whoever_looks_into_the_binding_sees_openai_tools(wired):
 
 
 class CountingModel(FakeChatModel):
-    bound: list = []
+    bound: list
 
     def bind_tools(self, tools, **kwargs):
         self.bound.append((tools, kwargs))
@@ -234,6 +236,8 @@ def test_structured_output_comes_from_every_tier(wired, at, tier, method):
     assert isinstance(joker.invoke("tell a joke", to(tier)), Joke)
 
 
+# of a parsed message, whose type says that `parsed` is None: with a plain ChatOpenAI too
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 @pytest.mark.parametrize("tier", TIERS)
 async def test_structured_output_is_alike_through_every_door(wired, tier):
     joker = wired().with_structured_output(Joke, include_raw=True)
@@ -294,6 +298,19 @@ def test_a_configured_temperature_reaches_the_wire_after_bind_tools(wired, bodie
     (body,) = bodies(tier)
     assert sampling(body)["temperature"] == 0.125
     assert body["tools"]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_configured_temperature_reaches_the_wire_with_structured_output(wired, bodies, tier):
+    field = ConfigurableField(id="warmth")
+    joker = wired().configurable_fields(temperature=field).with_structured_output(Joke)
+    assert isinstance(joker.invoke("tell a joke", to(tier, warmth=0.125)), Joke)
+    assert sampling(bodies(tier)[0])["temperature"] == 0.125
+
+
+def test_only_fields_can_be_configured(wired):
+    with pytest.raises(ValueError, match="warmth"):
+        wired().configurable_fields(warmth=ConfigurableField(id="warmth"))
 
 
 def test_configuring_a_field_builds_no_new_clients(wired):

@@ -11,8 +11,8 @@ import pickle
 import socket
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.callbacks.usage import UsageMetadataCallbackHandler
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
@@ -69,46 +69,32 @@ def tiered(**fields):
     return TieredChatModel(**{**models, **fields})
 
 
-def call(model, door, config=None):
+async def text_of(chunks):
+    return "".join([chunk.content async for chunk in chunks])
+
+
+async def events_text(model, config):
+    return (await (await model.astream_events("hi", config, version="v3"))).text
+
+
+HI = [[HumanMessage("hi")]]
+DOORS = {
+    "invoke": lambda m, c: m.invoke("hi", c).content,
+    "ainvoke": lambda m, c: asyncio.run(m.ainvoke("hi", c)).content,
+    "stream": lambda m, c: "".join(chunk.content for chunk in m.stream("hi", c)),
+    "astream": lambda m, c: asyncio.run(text_of(m.astream("hi", c))),
+    "batch": lambda m, c: m.batch(["hi"], c)[0].content,
+    "abatch": lambda m, c: asyncio.run(m.abatch(["hi"], c))[0].content,
+    "generate": lambda m, c: m.generate(HI, **c).generations[0][0].text,
+    "agenerate": lambda m, c: asyncio.run(m.agenerate(HI, **c)).generations[0][0].text,
+    "stream_events": lambda m, c: m.stream_events("hi", c, version="v3").output.text,
+    "astream_events": lambda m, c: asyncio.run(events_text(m, c)),
+}
+
+
+def call(model, door, config):
     """Goes through one of LangChain's doors and gives the text that came out."""
-
-    async def gather():
-        return "".join([chunk.content async for chunk in model.astream("hi", config)])
-
-    match door:
-        case "invoke":
-            return model.invoke("hi", config).content
-        case "ainvoke":
-            return asyncio.run(model.ainvoke("hi", config)).content
-        case "stream":
-            return "".join(chunk.content for chunk in model.stream("hi", config))
-        case "astream":
-            return asyncio.run(gather())
-        case "batch":
-            return model.batch(["hi"], config)[0].content
-        case "abatch":
-            return asyncio.run(model.abatch(["hi"], config))[0].content
-        case "generate":
-            given = {"callbacks": (config or {}).get("callbacks")}
-            return model.generate([[HumanMessage("hi")]], **given).generations[0][0].text
-        case "agenerate":
-            given = {"callbacks": (config or {}).get("callbacks")}
-            result = asyncio.run(model.agenerate([[HumanMessage("hi")]], **given))
-            return result.generations[0][0].text
-        case "stream_events":
-            return model.stream_events("hi", config, version="v3").output.text
-        case "astream_events":
-
-            async def events():
-                return (await (await model.astream_events("hi", config, version="v3"))).text
-
-            return asyncio.run(events())
-
-
-DOORS = [
-    *("invoke", "ainvoke", "stream", "astream", "batch", "abatch"),
-    *("generate", "agenerate", "stream_events", "astream_events"),
-]
+    return DOORS[door](model, config)
 
 
 @pytest.mark.parametrize("door", DOORS)

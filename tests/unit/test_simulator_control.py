@@ -13,6 +13,7 @@ from langchain_ollama import ChatOllama
 
 import tiered_llm.testing
 from tiered_llm.testing import Answer, Fault, SimulatedModel, Simulator
+from tiered_llm.testing.simulator.wire import TRANSPORT, GoneError, Wire
 
 MODEL = "qwen2.5:7b"
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "stream": False}
@@ -70,6 +71,13 @@ def test_unknown_models_cannot_be_scripted(sim):
 def test_a_refused_connection_cannot_be_queued(sim):
     with pytest.raises(ValueError, match="reaches no script"):
         sim.script(MODEL, Fault.refuse())
+
+
+def test_a_function_that_refuses_resets_the_connection(sim):
+    sim.always(MODEL, lambda _request: Fault.refuse())
+    with pytest.raises(httpx.ReadError):
+        say(sim)
+    assert sim.requests[0].outcome == "refuse"
 
 
 def test_refuse_and_accept_keep_the_port(sim):
@@ -179,13 +187,29 @@ def test_a_client_that_leaves_in_a_slow_answer_is_billed_for_what_was_generated(
 
 
 def test_a_client_that_leaves_while_pieces_flow_is_seen():
-    endless = SimulatedModel(name=MODEL, answer=lambda _: Answer(text="word " * 100_000))
-    with Simulator([endless]) as sim:
+    long = Answer(text="word " * 5_000)
+    slow = SimulatedModel(name=MODEL, token_latency_s=0.001, answer=lambda _: long)
+    with Simulator([slow]) as sim:
         stream = ChatOllama(model=MODEL, base_url=sim.url).stream("Hi")
         next(stream)
         stream.close()
         sim.wait_for(lambda: sim.requests[0].disconnected)
-        assert 0 < sim.requests[0].output_tokens < 100_000
+        assert 0 < sim.requests[0].output_tokens < 5_000
+
+
+async def test_writing_to_a_client_that_has_left_ends_the_answer():
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message["body"])
+
+    async with Wire({"extensions": {TRANSPORT: None}}, receive, send) as wire:
+        with pytest.raises(GoneError):
+            await wire.write(b"one")
+    assert sent == [b"one"]
 
 
 def test_a_client_that_leaves_before_its_body_is_complete_leaves_no_record(sim):
@@ -247,8 +271,8 @@ def test_ipv6_addresses_are_bracketed():
 
 
 def test_many_requests_at_once_are_all_recorded(sim):
-    with ThreadPoolExecutor(20) as pool:
-        list(pool.map(say, [sim] * 100))
+    with httpx.Client() as client, ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda url: client.post(url, json=BODY), [f"{sim.url}/api/chat"] * 100))
     assert [record.outcome for record in sim.requests] == ["answered"] * 100
 
 

@@ -372,6 +372,12 @@ def test_connections_are_closed_after_the_answer_unless_kept(client):
         assert "connection" not in kept.get("/").headers
 
 
+def test_a_status_without_a_name_is_sent_all_the_same(client, sim):
+    sim.script(MODEL, Fault.status(599))
+    answer = chat(client)
+    assert (answer.status_code, answer.json()) == (599, {"error": "error"})
+
+
 def test_retry_after_is_a_header(client, sim):
     sim.script(MODEL, Fault.status(429, retry_after_s=7), Fault.status(429, "slow down"))
     assert complete(client).headers["retry-after"] == "7"

@@ -8,6 +8,8 @@ callback. The pipeline's fallback chain is the one chain run around it.
 from __future__ import annotations
 
 import asyncio
+import builtins  # noqa: TC003  # in annotations that `with_fallbacks` resolves
+from collections.abc import Callable, Sequence  # noqa: TC003  # the same
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from langchain_core.callbacks import (  # noqa: TC002  # pydantic and get_type_hints read them
@@ -20,11 +22,12 @@ from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage  # noqa: TC002
 from langchain_core.outputs import ChatResult, LLMResult
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.config import ensure_config, merge_configs
 from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
+from tiered_llm.chat_model.configurable import ConfigurableTieredModel
 from tiered_llm.chat_model.context import read_context
 from tiered_llm.chat_model.events import async_event_stream, event_stream
 from tiered_llm.chat_model.structured import StructuredTieredModel
@@ -42,9 +45,8 @@ from tiered_llm.tokens import estimate_tokens
 from tiered_llm.types import AgentSpec, RoutingRequest
 
 if TYPE_CHECKING:
-    import builtins
     import uuid
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from langchain_core.language_models.chat_model_stream import (
         AsyncChatModelStream,
@@ -157,6 +159,7 @@ class TieredChatModel(BaseChatModel):
 
     @model_validator(mode="after")
     def _start(self) -> Self:
+        self.settings = self.settings or get_settings()
         stages = self.stages
         for tier, endpoint in stages.endpoints.items():
             setattr(self, tier.value, endpoint)
@@ -488,6 +491,15 @@ class TieredChatModel(BaseChatModel):
         return StructuredTieredModel(
             self, Structured(schema, {"include_raw": include_raw, **given})
         )
+
+    def configurable_fields(self, **kwargs: Any) -> RunnableSerializable[LanguageModelInput, Any]:
+        """Let a call's config set fields, also of what is bound to the model later.
+
+        Raises:
+            ValueError: One of them is no field.
+        """
+        super().configurable_fields(**kwargs)  # checks the names
+        return ConfigurableTieredModel(default=self, fields=kwargs)
 
     # --- what the model says of itself ---
 

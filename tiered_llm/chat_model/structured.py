@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.configurable import DynamicRunnable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -12,41 +13,52 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import RunnableConfig
 
-    from tiered_llm.chat_model.model import TieredChatModel
+    from tiered_llm.chat_model.model import Prepared, TieredChatModel
     from tiered_llm.fallback import Structured
+    from tiered_llm.pipeline import Pipeline
 
 
 class StructuredTieredModel(Runnable[Any, Any]):
     """What `TieredChatModel.with_structured_output` returns."""
 
-    def __init__(self, model: TieredChatModel, shape: Structured) -> None:
-        """Bind a shape to a model."""
+    def __init__(
+        self, model: TieredChatModel | DynamicRunnable[Any, Any], shape: Structured
+    ) -> None:
+        """Bind a shape to a model, or to one whose fields a call's config sets."""
         self.model, self.shape = model, shape
 
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """The parsed answer."""
-        prepared = self.model.prepare(input, config, kwargs, shape=self.shape)
-        return self.model.stages.invoke(*prepared)
+        stages, prepared = self._prepare(input, config, kwargs)
+        return stages.invoke(*prepared)
 
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """The parsed answer."""
-        prepared = self.model.prepare(input, config, kwargs, shape=self.shape)
-        return await self.model.stages.ainvoke(*prepared)
+        stages, prepared = self._prepare(input, config, kwargs)
+        return await stages.ainvoke(*prepared)
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         """The parsed answer as it grows."""
-        prepared = self.model.prepare(input, config, kwargs, shape=self.shape)
-        return self.model.stages.stream(*prepared)
+        stages, prepared = self._prepare(input, config, kwargs)
+        return stages.stream(*prepared)
 
     def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
         """The parsed answer as it grows."""
-        prepared = self.model.prepare(input, config, kwargs, shape=self.shape)
-        return self.model.stages.astream(*prepared)
+        stages, prepared = self._prepare(input, config, kwargs)
+        return stages.astream(*prepared)
+
+    def _prepare(
+        self, input: LanguageModelInput, config: RunnableConfig | None, arguments: dict[str, Any]
+    ) -> tuple[Pipeline, Prepared]:
+        model: Any = self.model
+        if isinstance(model, DynamicRunnable):
+            model, config = model.prepare(config)
+        return model.stages, model.prepare(input, config, arguments, shape=self.shape)

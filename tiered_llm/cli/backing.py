@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tiered_llm.cli.output import console
 from tiered_llm.errors import EndpointError
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tiered_llm.cli.findings import TierReport
+    from tiered_llm.cli.findings import Level, TierReport
     from tiered_llm.settings import Settings
     from tiered_llm.testing import SimulatedModel, Simulator
     from tiered_llm.tiers import TierSpec
@@ -29,22 +31,26 @@ _TOKEN_S = {Tier.LIGHT: 0.002, Tier.STANDARD: 0.004, Tier.HEAVY: 0.007}
 """The simulated tiers' pace, of nobody's hardware: lighter is faster, a demo is short."""
 
 
-def silent_tiers(settings: Settings, timeout_s: float = PROBE_TIMEOUT_S) -> dict[Tier, str]:
+def silent_tiers(settings: Settings, *, unchecked: bool) -> dict[Tier, str]:
     """The tiers whose endpoint or model is not there, each with what was found.
 
-    No model is run. An endpoint that no probe knows counts as silent.
+    No model is run.
+
+    Args:
+        settings: The tiers to look at.
+        unchecked: Whether an endpoint that no probe knows counts as silent.
     """
+    from tiered_llm.cli.findings import Level
     from tiered_llm.cli.probes import examine
 
-    reports = asyncio.run(examine(settings.tiers.values(), timeout_s=timeout_s, probe=False))
-    found = {Tier(report.tier): _silence(report) for report in reports}
+    bad = {Level.PROBLEM, Level.UNCHECKED} if unchecked else {Level.PROBLEM}
+    specs = settings.tiers.values()
+    reports = asyncio.run(examine(specs, timeout_s=PROBE_TIMEOUT_S, probe=False))
+    found = {Tier(report.tier): _silence(report, bad) for report in reports}
     return {tier: why for tier, why in found.items() if why}
 
 
-def _silence(report: TierReport) -> str:
-    from tiered_llm.cli.findings import Level
-
-    bad = {Level.PROBLEM, Level.UNCHECKED}
+def _silence(report: TierReport, bad: set[Level]) -> str:
     for finding in report.findings:
         if finding.check in {"endpoint", "model"} and finding.level in bad:
             where = f"{report.model_id} at {report.endpoint}"
@@ -118,3 +124,53 @@ def _loopback_unproxied() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backing:
+    """Who answers.
+
+    Attributes:
+        settings: The settings to build the model from.
+        simulated: Whether the simulator answers.
+        silent: The configured tiers that were found not to answer, each with what was found.
+    """
+
+    settings: Settings
+    simulated: bool
+    silent: Mapping[Tier, str]
+
+
+@contextmanager
+def backed(
+    settings: Settings, *, simulate: bool, silent: Mapping[Tier, str], pace: float = 1.0
+) -> Iterator[Backing]:
+    """Whoever answers, while the block runs.
+
+    Args:
+        settings: The configured tiers.
+        simulate: Whether the simulator stands in for all of them.
+        silent: The tiers that were found not to answer.
+        pace: Factor on the simulated latencies.
+    """
+    if not simulate:
+        yield Backing(settings=settings, simulated=False, silent=silent)
+        return
+    with simulated(settings, pace=pace) as local:
+        yield Backing(settings=local, simulated=True, silent=silent)
+
+
+def announce(backing: Backing, *, quiet: bool) -> None:
+    """Say who answers: on stderr where stdout is for machines."""
+    from rich.text import Text
+
+    out = console(stderr=quiet)
+    if backing.simulated:
+        out.print(Text(f" {BANNER} ", style="bold black on yellow"), soft_wrap=True)
+    else:
+        specs = backing.settings.tiers.values()
+        models = ", ".join(f"{spec.tier} {spec.model_id}" for spec in specs)
+        out.print(Text(f"live models: {models}", style="bold"), soft_wrap=True)
+    for tier, why in backing.silent.items():
+        out.print(Text(f"{tier}: {why}", style="dim"), soft_wrap=True)
+    out.print()

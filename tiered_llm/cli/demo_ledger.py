@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 
 from tiered_llm.cli.explain import why
+from tiered_llm.cli.texts import in_one_line
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tiered_llm.cli.demo_requests import DemoRequest
     from tiered_llm.settings import Settings
 
-_SHOWN_CHARS = 120
+_SHOWN_CHARS = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ class Outcome:
     @property
     def shown(self) -> str:
         """The request in one short line."""
-        return " ".join(self.request.text[: 4 * _SHOWN_CHARS].split())[:_SHOWN_CHARS]
+        return in_one_line(self.request.text[: 4 * _SHOWN_CHARS])[:_SHOWN_CHARS]
 
 
 def outcome_of(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
@@ -22,7 +21,7 @@ from tiered_llm.tokens import estimate_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_core.runnables import Runnable
+    from langchain_core.runnables import Runnable, RunnableConfig
 
     from tiered_llm.chat_model import TieredChatModel
     from tiered_llm.cli.demo_requests import DemoRequest
@@ -175,16 +174,16 @@ def messages_of(request: DemoRequest) -> list[BaseMessage]:
     ]
 
 
-_PARAGRAPHS = (
-    "Service {n} owns its own store and answers to team {team}. Callers must send a key, and "
-    "keys are renewed every {days} days; requests without one are refused.",
-    "On day {days} the queue of service {n} grew to {size} messages. The worker was restarted "
-    "after {minutes} minutes, and nothing was lost.",
-    "Files of customers are kept for {days} days in region {team}. Who may read them is "
-    "decided by the owner, and every access is written to log {n}.",
-    "If the check of section {n} fails twice within {minutes} minutes, the person on call "
-    "informs team {team} before anything is changed.",
-)
+_PARAGRAPHS = """
+Service {n} owns its own store and answers to team {team}. Callers must send a key, and keys are \
+renewed every {days} days; requests without one are refused.
+On day {days} the queue of service {n} grew to {size} messages. The worker was restarted after \
+{minutes} minutes, and nothing was lost.
+Files of customers are kept for {days} days in region {team}. Who may read them is decided by the \
+owner, and every access is written to log {n}.
+If the check of section {n} fails twice within {minutes} minutes, the person on call informs team \
+{team} before anything is changed.
+""".strip().splitlines()
 
 
 def made_document(tokens: int) -> str:

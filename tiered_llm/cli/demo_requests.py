@@ -6,8 +6,9 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tiered_llm.cli.texts import sendable
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ class BadLineError(Exception):
     """A line that cannot be read as a request; its message names the line."""
 
 
-def _sendable(value: Any) -> Any:
-    """Text without lone surrogates, which no wire takes."""
-    if isinstance(value, str):
-        return value.encode("utf-8", errors="replace").decode()
-    return value
-
-
 def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
@@ -43,7 +37,7 @@ class DemoRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    text: Annotated[str, BeforeValidator(_sendable), Field(description="What is asked.")]
+    text: Annotated[str, AfterValidator(sendable), Field(description="What is asked.")]
     kind: Literal["chat", "stream", "extract", "tools", "agent"] = Field(
         "stream", description="Which program sends it."
     )

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 _SHORT_NAMES = {
     "message_complexity": "message",
     "context_requirement": "context",
-    "capability_criticality": "capabilities",
+    "capability_criticality": "capability",
     "conversation_depth": "history",
     "keyword_signals": "keywords",
 }
 _NAMED_FACTORS = 2
-_LEAST_SHARE = 0.005
+_LEAST_SHARE = 0.015
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 TIER_STYLES = {"light": "green", "standard": "yellow", "heavy": "magenta"}
@@ -75,8 +75,12 @@ def _barred(said: list[Said], last: Said) -> str:
 
 def _main_factors(shares: Mapping[str, float]) -> str:
     most = sorted(shares.items(), key=lambda item: -item[1])[:_NAMED_FACTORS]
-    named = (f"{_SHORT_NAMES.get(n, n)} {share:.2f}" for n, share in most if share >= _LEAST_SHARE)
-    return " + ".join(named) or "nothing fired"
+    named = (
+        f"{_SHORT_NAMES.get(n, n)} {share:.2f}".replace("0.", ".")
+        for n, share in most
+        if share >= _LEAST_SHARE
+    )
+    return ", ".join(named) or "nothing fired"
 
 
 def bar(value: float, width: int) -> str:
@@ -90,7 +94,7 @@ def factor_lines(routing: Mapping[str, Any], weights: Mapping[str, float]) -> li
     """A line for each factor: name, bar, value, weight, share."""
     shares = shares_of(routing, weights)
     return [
-        f"{name.replace('_', ' '):<23}{bar(value, 20)} {value:.2f} × {weights.get(name, 0):.2f}"
+        f"{name.replace('_', ' '):<23}{bar(value, 20)} {value:.2f} x {weights.get(name, 0):.2f}"
         f" = {shares[name]:.2f}"
         for name, value in routing["factors"].items()
     ]

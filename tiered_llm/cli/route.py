@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tiered_llm.cli.output import console, print_json
-from tiered_llm.tiers import Tier
+from tiered_llm.tiers import Tier  # noqa: TC001  # typer reads the annotations
 
 if TYPE_CHECKING:
     from tiered_llm.settings import ComplexitySettings, Settings
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SCALE = 44
 
 
-def route(
+def route(  # noqa: PLR0913  # one for each option
     text: Annotated[list[str], typer.Argument(help="The request; - reads standard input.")],
     *,
     context_length: Annotated[

@@ -61,7 +61,7 @@ class Delivery:
         """
         await self.wire.pause(self.model.latency_s)
         if fault and fault.at == "start":
-            if fault.kind is FaultKind.CUT:
+            if fault.kind is not FaultKind.STALL:
                 await self._sever(fault)
                 return
             await self._hold()

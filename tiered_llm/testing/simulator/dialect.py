@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ class Dialect(ABC):
 def encode(value: object) -> bytes:
     """JSON in UTF-8, as compact as both servers write it; lone surrogates become `?`."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def phrase(status: int) -> str:
+    """The usual words for a status."""
+    return HTTPStatus(status).phrase if status in set(HTTPStatus) else "Error"
 
 
 def texts(content: object) -> Iterable[str]:

@@ -38,8 +38,9 @@ class Fault:
 
     Attributes:
         kind: What goes wrong.
-        at: When: `start` (no byte sent), `role` (headers sent and, on the OpenAI side, the
-            empty role chunk), `content` (after `after` chunks), `tool` (within a tool call).
+        at: When: `start` (no byte sent; for cuts and stalls), `role` (headers sent and, on
+            the OpenAI side, the empty role chunk), `content` (after `after` chunks),
+            `tool` (within a tool call).
         after: Chunks of content that go out first.
         code: The HTTP status.
         message: The error's text; a fitting one if empty.
@@ -61,8 +62,11 @@ class Fault:
 
     @classmethod
     def refuse(cls) -> Self:
-        """Connections are refused. For `Simulator.always` alone: see `Simulator.refuse`."""
-        return cls(kind=FaultKind.REFUSE)
+        """Connections are refused. For `Simulator.always` alone: see `Simulator.refuse`.
+
+        A function that gives it comes too late for that; the connection is then reset.
+        """
+        return cls(kind=FaultKind.REFUSE, at="start")
 
     @classmethod
     def status(cls, code: int, message: str = "", *, retry_after_s: int | None = None) -> Self:
@@ -112,8 +116,8 @@ class Fault:
 
     @property
     def before_answer(self) -> bool:
-        """Whether no answer is made at all."""
-        return self.kind in {FaultKind.REFUSE, FaultKind.STATUS, FaultKind.OVERFLOW}
+        """Whether an HTTP error takes the answer's place."""
+        return self.kind in {FaultKind.STATUS, FaultKind.OVERFLOW}
 
     def place(self, kinds: Sequence[str]) -> int:
         """How many frames go out before the fault, given the kinds of all frames."""

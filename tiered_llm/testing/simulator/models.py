@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 from tiered_llm.testing.simulator import tokens
@@ -117,12 +118,8 @@ class ChatRequest:
     @property
     def called(self) -> frozenset[str]:
         """Names of the tools called since the user last spoke."""
-        names: set[str] = set()
-        for message in reversed(self.messages):
-            if message.role == "user":
-                break
-            names.update(call.name for call in message.tool_calls)
-        return frozenset(names)
+        turn = takewhile(lambda message: message.role != "user", reversed(self.messages))
+        return frozenset(call.name for message in turn for call in message.tool_calls)
 
     @property
     def input_tokens(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tiered_llm.clock import SYSTEM_CLOCK
@@ -21,6 +20,7 @@ from tiered_llm.testing.simulator.dialect import (
     RejectedError,
     Reply,
     encode,
+    phrase,
     texts,
 )
 from tiered_llm.testing.simulator.models import CallMade, ChatRequest, Message
@@ -59,7 +59,7 @@ class Ollama(Dialect):
 
     def error(self, status: int, message: str, param: str | None = None) -> Body:  # noqa: ARG002 - vLLM alone names the parameter
         """Ollama's error body."""
-        return {"error": message or HTTPStatus(status).phrase.lower()}
+        return {"error": message or phrase(status).lower()}
 
     def unknown_model(self, model: str) -> RejectedError:
         """404 in Ollama's words."""

@@ -8,7 +8,6 @@ the usage in a last chunk without choices. Error bodies are `{"error": {…}}`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from tiered_llm.testing.simulator.dialect import (
     RejectedError,
     Reply,
     encode,
+    phrase,
     texts,
 )
 from tiered_llm.testing.simulator.models import CallMade, ChatRequest, Message, Tool
@@ -69,7 +69,7 @@ class OpenAI(Dialect):
     def error(self, status: int, message: str, param: str | None = None) -> Body:
         """The error body, as vLLM writes it."""
         kind = _ERROR_TYPES.get(status, "InternalServerError")
-        text = message or HTTPStatus(status).phrase
+        text = message or phrase(status)
         return {"error": {"message": text, "type": kind, "param": param, "code": status}}
 
     def unknown_model(self, model: str) -> RejectedError:

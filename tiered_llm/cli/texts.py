@@ -1,0 +1,29 @@
+"""Texts from outside, made fit for a wire, a line, a terminal."""
+
+from __future__ import annotations
+
+from tiered_llm.errors import TieredLLMError
+
+_ERROR_CHARS = 300
+
+
+def sendable(text: str) -> str:
+    """The text without lone surrogates, which no wire takes."""
+    return text.encode("utf-8", errors="replace").decode()
+
+
+def in_one_line(text: str) -> str:
+    """The text in one line, without what would move a terminal's cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def harmless(text: str) -> str:
+    """The text with its lines and tabs, without what would command a terminal."""
+    return "".join(c for c in text if c.isprintable() or c in "\n\t")
+
+
+def error_line(error: Exception) -> str:
+    """An error in one line: ours in its own words, another's with its class."""
+    said = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    told = said if isinstance(error, TieredLLMError) else f"{type(error).__name__}: {said}"
+    return in_one_line(told)[:_ERROR_CHARS]
