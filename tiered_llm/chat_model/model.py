@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import builtins  # noqa: TC003  # in annotations that `with_fallbacks` resolves
 from collections.abc import Callable, Sequence  # noqa: TC003  # the same
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.callbacks import (  # noqa: TC002  # pydantic and get_type_hints read them
     AsyncCallbackManagerForLLMRun,
@@ -18,31 +18,26 @@ from langchain_core.callbacks import (  # noqa: TC002  # pydantic and get_type_h
     Callbacks,
 )
 from langchain_core.language_models import LanguageModelInput  # noqa: TC002
-from langchain_core.language_models.base import LangSmithParams
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage  # noqa: TC002
 from langchain_core.outputs import ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import ensure_config, merge_configs
 from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
 from tiered_llm.chat_model.configurable import ConfigurableTieredModel
-from tiered_llm.chat_model.context import read_context
 from tiered_llm.chat_model.events import async_event_stream, event_stream
+from tiered_llm.chat_model.preparing import prepare
+from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.chat_model.structured import StructuredTieredModel
 from tiered_llm.chat_model.tier_models import endpoints_for, refuse_unknown
-from tiered_llm.complexity import ComplexityEstimator, read_conversation
+from tiered_llm.complexity import ComplexityEstimator
 from tiered_llm.errors import ConfigurationError, Problem
-from tiered_llm.fallback import BoundTools, Call, Entry, Plain, Structured, WithTools
+from tiered_llm.fallback import BoundTools, Entry, Structured
 from tiered_llm.pipeline import Pipeline
-from tiered_llm.providers import Parameters, check_arguments, profile_of
-from tiered_llm.providers.dialects import PARAMETER_NAMES
 from tiered_llm.routing import ModelRouter
 from tiered_llm.settings import Settings, get_settings
-from tiered_llm.tiers import Ability, Tier
-from tiered_llm.tokens import estimate_tokens
-from tiered_llm.types import AgentSpec, RoutingRequest
+from tiered_llm.tiers import Tier
+from tiered_llm.types import AgentSpec
 
 if TYPE_CHECKING:
     import uuid
@@ -52,30 +47,13 @@ if TYPE_CHECKING:
         AsyncChatModelStream,
         ChatModelStream,
     )
-    from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.messages import AIMessageChunk
 
-    from tiered_llm.fallback import Shape
 
 _TIER_FIELDS = ("light", "standard", "heavy")
-_BINDING_OPTIONS = ("tool_choice", "strict", "parallel_tool_calls", "response_format")
-_HANDED_DOWN = (
-    *("cache", "rate_limiter", "verbose"),
-    *("disable_streaming", "streaming", "output_version"),
-)
-"""Fields of `BaseChatModel` that act where the model run is: in the tiers' models."""
 
 
-class Prepared(NamedTuple):
-    """A call made ready for the pipeline, in the order of its arguments."""
-
-    request: RoutingRequest
-    call: Call
-    messages: list[BaseMessage]
-    config: RunnableConfig
-
-
-class TieredChatModel(BaseChatModel):
+class TieredChatModel(SelfDescribing):
     """Each call goes to the cheapest tier that will do.
 
     ```python
@@ -110,19 +88,6 @@ class TieredChatModel(BaseChatModel):
     """Who estimates complexity: an `Estimator`; the five factors if left out."""
     router: InstanceOf[ModelRouter] | None = Field(default=None, exclude=True, repr=False)
     """Who routes; the default rules over the tiers given if left out."""
-
-    temperature: float | None = Field(default=None, ge=0)
-    """Sampling temperature for every tier."""
-    max_tokens: int | None = Field(default=None, gt=0)
-    """Longest answer in tokens, for every tier."""
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    """Nucleus sampling for every tier."""
-    seed: int | None = None
-    """Seed of the sampler for every tier."""
-    stop: list[str] | None = None
-    """Stop sequences where a call gives none."""
-    streaming: bool | None = None
-    """Whether the tiers' models stream inside `invoke` too, where they have that choice."""
 
     tenant_id: str | None = Field(default=None, exclude=True, repr=False)
     """Who pays, where a call does not say."""
@@ -199,105 +164,10 @@ class TieredChatModel(BaseChatModel):
         specs = {tier: endpoint.spec for tier, endpoint in endpoints.items()}
         return Pipeline(
             estimator=self.estimator or ComplexityEstimator(settings.complexity),
-            router=self.router or ModelRouter(settings, specs=specs),
+            router=self.router.with_specs(specs)
+            if self.router
+            else ModelRouter(settings, specs=specs),
             endpoints=endpoints,
-        )
-
-    def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None,
-        arguments: builtins.dict[str, Any],
-        *,
-        stop: list[str] | None = None,
-        entry: Entry = Entry.MESSAGE,
-        shape: Shape | None = None,
-    ) -> Prepared:
-        """Read a call as LangChain makes it into what the pipeline takes.
-
-        Raises:
-            ConfigurationError: A malformed context value: an unknown tier, a bad agent spec.
-            UnsupportedArgumentError: A call-time argument that some tier does not know.
-        """
-        config = self._outer_config(ensure_config(config))
-        messages = self._convert_input(input).to_messages()
-        call = self._call(dict(arguments), stop, entry, shape)
-        return Prepared(self._request(messages, config, call), call, messages, config)
-
-    def _outer_config(self, config: RunnableConfig) -> RunnableConfig:
-        """The caller's config with the model's own callbacks, tags and metadata below it."""
-        own: RunnableConfig = {}
-        if self.callbacks:
-            own["callbacks"] = self.callbacks
-        if self.tags:
-            own["tags"] = self.tags
-        if self.metadata and self.metadata.keys() != {"lc_versions"}:
-            own["metadata"] = self.metadata
-        merged = merge_configs(own, config) if own else config
-        if not merged.get("run_name"):
-            merged["run_name"] = self.name or "TieredChatModel"
-        return merged
-
-    def _call(
-        self,
-        arguments: builtins.dict[str, Any],
-        stop: list[str] | None,
-        entry: Entry,
-        shape: Shape | None,
-    ) -> Call:
-        parameters = Parameters(
-            **{name: arguments.pop(name, getattr(self, name)) for name in PARAMETER_NAMES}
-        )
-        per_tier = {Tier(t): dict(a) for t, a in (arguments.pop("tier_kwargs", None) or {}).items()}
-        shape = shape or _shape(arguments)
-        if arguments or per_tier:
-            models = {tier: end.model for tier, end in self.stages.endpoints.items()}
-            check_arguments(models, arguments, per_tier)
-        return Call(
-            shape=shape,
-            parameters=parameters,
-            arguments=arguments,
-            tier_arguments=per_tier,
-            overrides=self._overrides(),
-            stop=stop if stop is not None else self.stop,
-            entry=entry,
-        )
-
-    def _overrides(self) -> builtins.dict[str, Any]:
-        given = {name: getattr(self, name) for name in _HANDED_DOWN}
-        return {
-            n: v for n, v in given.items() if v is not None and (v is not False or n == "cache")
-        }
-
-    def _request(
-        self, messages: list[BaseMessage], config: RunnableConfig, call: Call
-    ) -> RoutingRequest:
-        defaults = {
-            "tenant_id": self.tenant_id,
-            "task_type": self.task_type,
-            "tier": self.tier,
-            "agent_spec": self.agent_spec,
-            "session_id": self.session_id,
-        }
-        context = read_context(config, defaults)
-        said = read_conversation(messages)
-        needs = call.shape.needs | _needs_of(call.arguments)
-        return RoutingRequest(
-            message=said.message,
-            context_tokens=said.context_tokens,
-            history_length=said.history_length,
-            agent_capabilities=context.agent_spec.capabilities if context.agent_spec else (),
-            task_type=context.task_type,
-            agent_spec=context.agent_spec,
-            tenant_id=context.tenant_id,
-            session_id=context.session_id,
-            forced_tier=context.tier,
-            needs=needs | {Ability.VISION} if said.has_images else needs,
-            input_tokens=said.input_tokens + call.shape.tokens,
-            max_output_tokens=call.parameters.max_tokens,
-            held_tier=said.held_tier,
-            in_turn=said.in_turn,
-            prefix_tokens=said.prefix_tokens,
         )
 
     # --- LangChain's doors ---
@@ -311,7 +181,7 @@ class TieredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """One answer, its routing in `response_metadata["routing"]`."""
-        answer: AIMessage = self.stages.invoke(*self.prepare(input, config, kwargs, stop=stop))
+        answer: AIMessage = self.stages.invoke(*prepare(self, input, config, kwargs, stop=stop))
         return answer
 
     async def ainvoke(
@@ -323,7 +193,7 @@ class TieredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AIMessage:
         """One answer, its routing in `response_metadata["routing"]`."""
-        prepared = self.prepare(input, config, kwargs, stop=stop)
+        prepared = prepare(self, input, config, kwargs, stop=stop)
         answer: AIMessage = await self.stages.ainvoke(*prepared)
         return answer
 
@@ -336,7 +206,7 @@ class TieredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
         """The answer in chunks; the last one's metadata holds the routing."""
-        return self.stages.stream(*self.prepare(input, config, kwargs, stop=stop))
+        return self.stages.stream(*prepare(self, input, config, kwargs, stop=stop))
 
     def astream(
         self,
@@ -347,7 +217,7 @@ class TieredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
         """The answer in chunks; the last one's metadata holds the routing."""
-        return self.stages.astream(*self.prepare(input, config, kwargs, stop=stop))
+        return self.stages.astream(*prepare(self, input, config, kwargs, stop=stop))
 
     @override
     def generate(
@@ -369,7 +239,7 @@ class TieredChatModel(BaseChatModel):
             {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name},
         )
         results = [
-            self.stages.invoke(*self.prepare(m, c, kwargs, stop=stop, entry=Entry.GENERATE))
+            self.stages.invoke(*prepare(self, m, c, kwargs, stop=stop, entry=Entry.GENERATE))
             for m, c in zip(messages, configs, strict=True)
         ]
         return _joined(results)
@@ -395,7 +265,7 @@ class TieredChatModel(BaseChatModel):
         )
         results = await asyncio.gather(
             *(
-                self.stages.ainvoke(*self.prepare(m, c, kwargs, stop=stop, entry=Entry.GENERATE))
+                self.stages.ainvoke(*prepare(self, m, c, kwargs, stop=stop, entry=Entry.GENERATE))
                 for m, c in zip(messages, configs, strict=True)
             ),
             return_exceptions=True,
@@ -435,7 +305,7 @@ class TieredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatModelStream:
         """What `stream_events(version="v3")` returns."""
-        prepared = self.prepare(input, config, kwargs, stop=stop, entry=Entry.EVENTS)
+        prepared = prepare(self, input, config, kwargs, stop=stop, entry=Entry.EVENTS)
         return event_stream(lambda: self.stages.stream(*prepared))
 
     async def _achat_model_stream_v3(
@@ -447,7 +317,7 @@ class TieredChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncChatModelStream:
         """What `astream_events(version="v3")` returns."""
-        prepared = self.prepare(input, config, kwargs, stop=stop, entry=Entry.EVENTS)
+        prepared = prepare(self, input, config, kwargs, stop=stop, entry=Entry.EVENTS)
         return async_event_stream(lambda: self.stages.astream(*prepared))
 
     # --- binding ---
@@ -501,80 +371,11 @@ class TieredChatModel(BaseChatModel):
         super().configurable_fields(**kwargs)  # checks the names
         return ConfigurableTieredModel(default=self, fields=kwargs)
 
-    # --- what the model says of itself ---
-
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        """What all tiers can do, and the least of their limits."""
-        return _common_profile(self.stages)
-
-    @property
-    def _llm_type(self) -> str:
-        return "tiered-llm"
-
-    @property
-    def _identifying_params(self) -> Mapping[str, Any]:
-        tiers = {t.value: e.spec.model_id for t, e in self.stages.endpoints.items()}
-        given = {name: getattr(self, name) for name in PARAMETER_NAMES}
-        return {"tiers": tiers, **{n: v for n, v in given.items() if v is not None}}
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = LangSmithParams(
-            ls_provider="tiered_llm",
-            ls_model_name=kwargs.get("model", "tiered"),
-            ls_model_type="chat",
-        )
-        stop = stop or self.stop
-        if stop:
-            params["ls_stop"] = stop
-        if (temperature := kwargs.get("temperature", self.temperature)) is not None:
-            params["ls_temperature"] = temperature
-        if (max_tokens := kwargs.get("max_tokens", self.max_tokens)) is not None:
-            params["ls_max_tokens"] = max_tokens
-        return params
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """Ids by `custom_get_token_ids`, else one for each byte: never fewer than tokens."""
-        if self.custom_get_token_ids is not None:
-            return self.custom_get_token_ids(text)
-        return list(text.encode())
-
-    def get_num_tokens(self, text: str) -> int:
-        """Tokens of a text: by `custom_get_token_ids`, else estimated; no network is used."""
-        if self.custom_get_token_ids is not None:
-            return len(self.custom_get_token_ids(text))
-        return estimate_tokens(text)
-
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
-    ) -> int:
-        """Tokens of messages and tools: by `custom_get_token_ids`, else estimated."""
-        tool_tokens = BoundTools(tools).tokens if tools else 0
-        if self.custom_get_token_ids is not None:
-            return super().get_num_tokens_from_messages(messages) + tool_tokens
-        return read_conversation(messages).input_tokens + tool_tokens
-
     def __getstate__(self) -> builtins.dict[Any, Any]:
         """Pickle without the pipeline: it is built anew where the model arrives."""
         state = super().__getstate__()
         private = state.get("__pydantic_private__") or {}
         return {**state, "__pydantic_private__": {**private, "_built": None}}
-
-
-def _shape(arguments: dict[str, Any]) -> Shape:
-    """The shape that call-time arguments stand for; what it uses is taken out of them."""
-    if not isinstance(arguments.get("tools"), BoundTools):
-        return Plain()
-    options = {name: arguments.pop(name) for name in _BINDING_OPTIONS if name in arguments}
-    return WithTools(arguments.pop("tools"), options)
-
-
-def _needs_of(arguments: Mapping[str, Any]) -> frozenset[Ability]:
-    needs = {Ability.TOOLS} if arguments.get("tools") else set()
-    wanted = arguments.get("response_format")
-    if wanted is not None:
-        plain = isinstance(wanted, dict) and wanted.get("type") == "json_object"
-        needs.add(Ability.JSON_MODE if plain else Ability.STRUCTURED_OUTPUT)
-    return frozenset(needs)
 
 
 def _configs(
@@ -601,14 +402,3 @@ def _joined(results: Sequence[LLMResult]) -> LLMResult:
         llm_output=outputs[0] if len(outputs) == 1 else {},
         run=[run for result in results for run in result.run or []],
     )
-
-
-_ALL_OF = ("tool_calling", "structured_output", "image_inputs", "text_inputs", "text_outputs")
-_LEAST_OF = ("max_input_tokens", "max_output_tokens")
-
-
-def _common_profile(stages: Pipeline) -> ModelProfile:
-    profiles = [profile_of(endpoint.spec) for endpoint in stages.endpoints.values()]
-    common: dict[str, Any] = {n: all(p.get(n) for p in profiles) for n in _ALL_OF}
-    common |= {n: min(p[n] for p in profiles) for n in _LEAST_OF}  # type: ignore[literal-required]
-    return common  # type: ignore[return-value]

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.configurable import DynamicRunnable
 
+from tiered_llm.chat_model.preparing import prepare
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import RunnableConfig
 
-    from tiered_llm.chat_model.model import Prepared, TieredChatModel
+    from tiered_llm.chat_model.model import TieredChatModel
+    from tiered_llm.chat_model.preparing import Prepared
     from tiered_llm.fallback import Structured
     from tiered_llm.pipeline import Pipeline
 
@@ -61,4 +64,4 @@ class StructuredTieredModel(Runnable[Any, Any]):
         model: Any = self.model
         if isinstance(model, DynamicRunnable):
             model, config = model.prepare(config)
-        return model.stages, model.prepare(input, config, arguments, shape=self.shape)
+        return model.stages, prepare(model, input, config, arguments, shape=self.shape)

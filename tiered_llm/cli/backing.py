@@ -53,8 +53,7 @@ def silent_tiers(settings: Settings, *, unchecked: bool) -> dict[Tier, str]:
 def _silence(report: TierReport, bad: set[Level]) -> str:
     for finding in report.findings:
         if finding.check in {"endpoint", "model"} and finding.level in bad:
-            where = f"{report.model_id} at {report.endpoint}"
-            return f"{where}: {finding.check} {finding.found}{finding.do and f'; {finding.do}'}"
+            return f"{report.model_id} at {report.endpoint}: {finding.found}"
     return ""
 
 

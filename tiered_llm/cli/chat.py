@@ -56,7 +56,8 @@ def chat(  # noqa: PLR0913  # one for each option
     view = ChatView(as_json=as_json)
     with _answering(get_settings(), simulate=simulate, quiet=as_json) as settings:
         context = {"tenant_id": tenant, "task_type": task_type}
-        session = _session(settings, context, system=system, tier=tier, max_tokens=max_tokens)
+        session = _session(settings, context, system=system, max_tokens=max_tokens)
+        session.tier = tier
         view.welcome()
         failed = _converse(session, view, interactive=sys.stdin.isatty())
     raise typer.Exit(ExitCode.FAILED if failed and not sys.stdin.isatty() else ExitCode.OK)
@@ -84,7 +85,6 @@ def _session(
     context: dict[str, str | None],
     *,
     system: str | None,
-    tier: Tier | None,
     max_tokens: int | None,
 ) -> Session:
     with console(stderr=True).status("loading LangChain"):
@@ -95,7 +95,6 @@ def _session(
             TieredChatModel(settings=settings, max_tokens=max_tokens),
             weights=settings.complexity.weights,
             system=system,
-            tier=tier,
             context={name: value for name, value in context.items() if value is not None},
         )
 
@@ -104,7 +103,8 @@ def _converse(session: Session, view: ChatView, *, interactive: bool) -> bool:
     """Take lines until they end; true if an answer failed.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C at the prompt, or twice in a row while reading from a pipe.
+        KeyboardInterrupt: Ctrl-C twice in a row while reading from a pipe.
+        typer.Exit: Ctrl-C at the prompt.
     """
     from tiered_llm.cli.chat_commands import LeaveError, is_command, obey
 
@@ -143,10 +143,15 @@ def _typed() -> Iterator[str]:
 
     with suppress(ImportError):
         import readline  # noqa: F401  # `input` then edits and remembers lines
-    with suppress(EOFError):
+    try:
         while True:
             if line := sendable(input("you> ")).strip():
                 yield line
+    except EOFError:
+        typer.echo()
+    except KeyboardInterrupt:
+        typer.echo()
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _piped() -> Iterator[str]:

@@ -25,7 +25,7 @@ def is_command(line: str) -> bool:
 
     A path such as `/etc/hosts` is no command.
     """
-    return line.startswith("/") and line.split()[0][1:].isalpha()
+    return line.startswith("/") and line.split(maxsplit=1)[0][1:].isalpha()
 
 
 def obey(line: str, session: Session) -> list[str]:

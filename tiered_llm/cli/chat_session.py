@@ -70,7 +70,6 @@ class Session:
         *,
         weights: Mapping[str, float],
         system: str | None = None,
-        tier: Tier | None = None,
         context: Mapping[str, Any] | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -80,11 +79,11 @@ class Session:
             model: Who answers.
             weights: The weight of each factor, to explain scores by.
             system: What the model is told before everything else.
-            tier: The tier to insist on.
             context: More of `config["configurable"]`, such as `tenant_id`.
             clock: Times the answers.
         """
-        self.tier, self.last = tier, cast("Turn | None", None)
+        self.tier: Tier | None = None
+        self.last: Turn | None = None
         self.weights = weights
         self._model, self._context, self._clock = model, dict(context or {}), clock
         self._system: list[BaseMessage] = [SystemMessage(system)] if system else []

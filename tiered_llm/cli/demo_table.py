@@ -162,9 +162,11 @@ class LiveView(LineView):
     def __init__(self, out: Console) -> None:
         """Take the console to draw on."""
         super().__init__(out)
-        self._live = Live(get_renderable=self._below, console=out, transient=True)
         self._spinner = Spinner("dots", style="cyan")
         self._request = self._tail = self._progress = ""
+        self._live = Live(
+            get_renderable=self._below, console=out, transient=True, refresh_per_second=12
+        )
 
     def __enter__(self) -> Self:
         """Write the headings and begin to draw below them."""
@@ -183,25 +185,21 @@ class LiveView(LineView):
 
     def show(self, piece: str) -> None:
         """Let the answer run through the line below."""
-        self._tail = in_one_line(self._tail + piece)[-_TAIL_CHARS:]
+        self._tail = (self._tail + piece)[-_TAIL_CHARS:]
 
     def _below(self) -> RenderableType:
         width = self._out.width - 3
-        request, answer, progress = (
-            Text(text, no_wrap=True, overflow="ellipsis", style=style)
-            for text, style in (
-                (self._request, "cyan"),
-                (_end_of(self._tail, width), "dim"),
-                (self._progress, "dim"),
-            )
-        )
+        request = Text(self._request, style="cyan")
+        request.truncate(width, overflow="ellipsis")
         self._spinner.update(text=request)
-        return Group(Text(), self._spinner, Text("  ") + answer, Text("  ") + progress)
+        answer = Text(f"  {_end_of(in_one_line(self._tail), width)}", style="dim")
+        return Group(Text(), self._spinner, answer, Text(f"  {self._progress}", style="dim"))
 
 
 def _end_of(text: str, width: int) -> str:
     """The end of a text, as much of it as a line surely holds."""
-    return text if Text(text).cell_len <= width else f"…{text[-width // 2 :]}"
+    end = text if len(text) <= width else f"…{text[1 - width :]}"
+    return end if Text(end).cell_len <= width else f"…{end[1 - width // 2 :]}"
 
 
 def _cells(outcome: Outcome) -> tuple[Text, ...]:

@@ -6,20 +6,19 @@ states its window to Ollama and carries a profile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models.chat_models import BaseChatModel
 
 from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.settings.sections import PROVIDER_URLS
 from tiered_llm.tiers import TierSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.runnables import Runnable
-
-VLLM_DEFAULT_URL = "http://localhost:8000/v1"
 
 _UNKNOWN_WINDOW = 2**31 - 1
 """The window assumed of a ready model that does not state one: nothing is barred for it."""
@@ -91,7 +90,7 @@ def _build_vllm(spec: TierSpec) -> BaseChatModel:
 
     # a placeholder, so that OPENAI_API_KEY is never sent to somebody else's server
     local = {
-        "base_url": spec.base_url or VLLM_DEFAULT_URL,
+        "base_url": spec.base_url or PROVIDER_URLS["vllm"],
         "api_key": spec.api_key or SecretStr("EMPTY"),
     }
     return _build_openai(spec.model_copy(update=local))
@@ -140,6 +139,18 @@ def profile_of(spec: TierSpec) -> ModelProfile:
     }
 
 
+_ALL_OF = ("text_inputs", "text_outputs", "image_inputs", "tool_calling", "structured_output")
+_LEAST_OF = ("max_input_tokens", "max_output_tokens")
+
+
+def common_profile(specs: Iterable[TierSpec]) -> ModelProfile:
+    """What several tiers can all do, and the least of their limits."""
+    profiles: list[Any] = [profile_of(spec) for spec in specs]
+    common: dict[str, Any] = {name: all(p[name] for p in profiles) for name in _ALL_OF}
+    common |= {name: min(p[name] for p in profiles) for name in _LEAST_OF}
+    return cast("ModelProfile", common)
+
+
 def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
     """The spec of a ready model that stands in for an id.
 
@@ -155,7 +166,7 @@ def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
         max_output_tokens=known.get("max_output_tokens") or None,
         tools=known.get("tool_calling", _binds_tools(model)),
         vision=known.get("image_inputs", True),
-        structured_output=known.get("structured_output", True) is not False,
+        structured_output=known.get("structured_output", _structures(model)),
         cost_weight=base.cost_weight,
         gpu_memory_gb=base.gpu_memory_gb,
         timeout_s=base.timeout_s,
@@ -167,6 +178,11 @@ def _binds_tools(model: Runnable[Any, Any]) -> bool:
     if isinstance(model, BaseChatModel):
         return type(model).bind_tools is not BaseChatModel.bind_tools
     return hasattr(model, "bind_tools")
+
+
+def _structures(model: Runnable[Any, Any]) -> bool:
+    own = getattr(type(model), "with_structured_output", None)
+    return own is not BaseChatModel.with_structured_output or _binds_tools(model)
 
 
 def _id_of(model: Runnable[Any, Any]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.errors import NoCapableTierError
@@ -63,6 +64,13 @@ class ModelRouter:
         self.rules = tuple(rules)
         self.policy_version = _fingerprint(self.settings, self.specs, self.rules)
         self._clock = clock
+
+    def with_specs(self, specs: Mapping[Tier, TierSpec]) -> Self:
+        """This router, choosing among other tiers."""
+        other = copy(self)
+        other.specs = {tier: specs[tier] for tier in sorted(specs)}
+        other.policy_version = _fingerprint(other.settings, other.specs, other.rules)
+        return other
 
     def route(
         self,

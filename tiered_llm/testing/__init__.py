@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tiered_llm.testing.fakes import FakeChatModel
-    from tiered_llm.testing.laws import EstimatorLaws
+    from tiered_llm.testing.laws.estimator import EstimatorLaws
     from tiered_llm.testing.simulator import (
         Answer,
         ChatRequest,
@@ -47,7 +47,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(__all__, "tiered_llm.testing.simulator"),
-    "EstimatorLaws": "tiered_llm.testing.laws",
+    "EstimatorLaws": "tiered_llm.testing.laws.estimator",
     "FakeChatModel": "tiered_llm.testing.fakes",
 }
 

@@ -1,0 +1,162 @@
+"""A call as LangChain makes it, read into what the pipeline takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.runnables.config import ensure_config, merge_configs
+
+from tiered_llm.chat_model.context import CONTEXT_NAMES, read_context
+from tiered_llm.complexity import read_conversation
+from tiered_llm.errors import UnsupportedArgumentError
+from tiered_llm.fallback import BoundTools, Call, Entry, Plain, WithTools
+from tiered_llm.providers import PARAMETER_NAMES, Parameters, check_arguments
+from tiered_llm.tiers import Ability, Tier
+from tiered_llm.types import RoutingRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
+
+    from tiered_llm.chat_model.model import TieredChatModel
+    from tiered_llm.fallback import Shape
+
+_BINDING_OPTIONS = ("tool_choice", "strict", "parallel_tool_calls", "response_format")
+
+_HANDED_DOWN = ("cache", "rate_limiter", "disable_streaming", "output_version", "verbose")
+"""Fields of `BaseChatModel` that act where the model run is: in the tiers' models."""
+
+_ALSO_WHEN_FALSE = frozenset({"cache", "streaming"})
+"""Those of them whose False says something else than their default."""
+
+
+class Prepared(NamedTuple):
+    """A call made ready for the pipeline, in the order of its arguments."""
+
+    request: RoutingRequest
+    call: Call
+    messages: list[BaseMessage]
+    config: RunnableConfig
+
+
+def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
+    model: TieredChatModel,
+    input: LanguageModelInput,
+    config: RunnableConfig | None,
+    arguments: dict[str, Any],
+    *,
+    stop: list[str] | None = None,
+    entry: Entry = Entry.MESSAGE,
+    shape: Shape | None = None,
+) -> Prepared:
+    """Make a call ready; nothing is decided or sent yet.
+
+    Raises:
+        ConfigurationError: A malformed context value: an unknown tier, a bad agent spec.
+        UnsupportedArgumentError: A call-time argument that some tier does not know.
+    """
+    config = _outer_config(model, ensure_config(config))
+    messages = model._convert_input(input).to_messages()  # noqa: SLF001  # as every door of BaseChatModel does
+    rest = dict(arguments)
+    parameters = _parameters(model, rest)
+    per_tier = _per_tier(rest.pop("tier_kwargs", None) or {})
+    shape = shape or _shape(rest)
+    if rest or per_tier:
+        models = {tier: end.model for tier, end in model.stages.endpoints.items()}
+        check_arguments(models, rest, per_tier)
+    call = Call(
+        shape=shape,
+        parameters=parameters,
+        arguments=rest,
+        tier_arguments=per_tier,
+        overrides=_overrides(model),
+        stop=stop if stop is not None else model.stop,
+        entry=entry,
+    )
+    return Prepared(_request(model, messages, config, call), call, messages, config)
+
+
+def _outer_config(model: TieredChatModel, config: RunnableConfig) -> RunnableConfig:
+    """The caller's config with the model's own callbacks, tags and metadata below it."""
+    own: RunnableConfig = {}
+    if model.callbacks:
+        own["callbacks"] = model.callbacks
+    if model.tags:
+        own["tags"] = model.tags
+    if model.metadata and model.metadata.keys() != {"lc_versions"}:
+        own["metadata"] = model.metadata
+    merged = merge_configs(own, config) if own else config
+    if not merged.get("run_name"):
+        merged["run_name"] = model.name or "TieredChatModel"
+    return merged
+
+
+def _parameters(model: TieredChatModel, arguments: dict[str, Any]) -> Parameters:
+    """The call's sampling parameters over the model's own; taken out of the arguments."""
+    return Parameters(
+        **{name: arguments.pop(name, getattr(model, name)) for name in PARAMETER_NAMES}
+    )
+
+
+def _per_tier(given: Mapping[str, Mapping[str, Any]]) -> dict[Tier, dict[str, Any]]:
+    unknown = [name for name in given if name not in set(Tier)]
+    if unknown:
+        msg = f"tier_kwargs: {unknown[0]!r} is no tier; the tiers are {', '.join(Tier)}"
+        raise UnsupportedArgumentError(msg)
+    return {Tier(name): dict(arguments) for name, arguments in given.items()}
+
+
+def _shape(arguments: dict[str, Any]) -> Shape:
+    """The shape that call-time arguments stand for; what it uses is taken out of them."""
+    if not isinstance(arguments.get("tools"), BoundTools):
+        return Plain()
+    options = {name: arguments.pop(name) for name in _BINDING_OPTIONS if name in arguments}
+    return WithTools(arguments.pop("tools"), options)
+
+
+def _overrides(model: TieredChatModel) -> dict[str, Any]:
+    """What the tiers' models take over from the outer model."""
+    given = {name: getattr(model, name) for name in (*_HANDED_DOWN, "streaming")}
+    return {
+        name: value
+        for name, value in given.items()
+        if value or (value is False and name in _ALSO_WHEN_FALSE)
+    }
+
+
+def _request(
+    model: TieredChatModel, messages: list[BaseMessage], config: RunnableConfig, call: Call
+) -> RoutingRequest:
+    context = read_context(config, {name: getattr(model, name) for name in CONTEXT_NAMES})
+    said = read_conversation(messages)
+    needs = call.shape.needs | _needs_of(call.arguments)
+    return RoutingRequest(
+        message=said.message,
+        context_tokens=said.context_tokens,
+        history_length=said.history_length,
+        agent_capabilities=context.agent_spec.capabilities if context.agent_spec else (),
+        task_type=context.task_type,
+        agent_spec=context.agent_spec,
+        tenant_id=context.tenant_id,
+        session_id=context.session_id,
+        forced_tier=context.tier,
+        needs=needs | {Ability.VISION} if said.has_images else needs,
+        input_tokens=said.input_tokens + call.shape.tokens,
+        max_output_tokens=call.parameters.max_tokens,
+        held_tier=said.held_tier,
+        in_turn=said.in_turn,
+        prefix_tokens=said.prefix_tokens,
+    )
+
+
+def _needs_of(arguments: Mapping[str, Any]) -> frozenset[Ability]:
+    """Abilities that call-time arguments ask for."""
+    needs = {Ability.TOOLS} if arguments.get("tools") else set()
+    wanted = arguments.get("response_format")
+    if wanted is not None:
+        plain = isinstance(wanted, dict) and wanted.get("type") == "json_object"
+        needs.add(Ability.JSON_MODE if plain else Ability.STRUCTURED_OUTPUT)
+    return frozenset(needs)
