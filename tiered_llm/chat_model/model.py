@@ -110,12 +110,14 @@ class TieredChatModel(SelfDescribing):
                 settings that cannot work.
         """
         refuse_unknown(fields, type(self).model_fields)
+        if fields.get("settings") is None:
+            fields["settings"] = get_settings()
         super().__init__(**fields)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None, **fields: Any) -> Self:
         """A model of the settings' tiers; `get_settings()` if none are handed in."""
-        return cls(settings=settings or get_settings(), **fields)
+        return cls(settings=settings, **fields)
 
     @field_validator("agent_spec", mode="before")
     @classmethod
@@ -124,7 +126,6 @@ class TieredChatModel(SelfDescribing):
 
     @model_validator(mode="after")
     def _start(self) -> Self:
-        self.settings = self.settings or get_settings()
         stages = self.stages
         for tier, endpoint in stages.endpoints.items():
             setattr(self, tier.value, endpoint)

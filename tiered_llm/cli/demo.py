@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,10 +106,11 @@ def _requests(source: str | None) -> list[DemoRequest]:
 def _view(*, as_json: bool) -> View:
     from tiered_llm.cli.demo_table import JsonView, LineView, LiveView
 
-    out = console()
     if as_json:
         return JsonView()
-    return LiveView(out) if out.is_terminal and not out.is_dumb_terminal else LineView(out)
+    out = console()
+    live = sys.stdout.isatty() and not out.is_dumb_terminal
+    return LiveView(out, out.width) if live else LineView(out)
 
 
 def _program(settings: Settings, max_tokens: int) -> Program:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tiered_llm.cli.demo_requests import DemoRequest
 
 _GAP = "  "
-_WIDTH = 110
+PLAIN_WIDTH = 110
+"""Cells in a line where no terminal says."""
 _LEAST_WIDTH, _MOST_WIDTH = 80, 150
 _REQUEST_SHARE = 0.52
 _TAIL_CHARS = 400
@@ -123,14 +124,14 @@ _HEADINGS = ("#", "request", "score", "tier", "why", "in", "out", "time")
 class LineView:
     """A line of the table for each request, for a log or a pipe."""
 
-    def __init__(self, out: Console) -> None:
-        """Take the console to write to."""
-        self._out = out
-        self.columns = Columns.within(out.width if out.is_terminal else _WIDTH)
+    def __init__(self, out: Console, width: int = PLAIN_WIDTH) -> None:
+        """Take the console to write to, and the width of a line in cells."""
+        self._out, self._width = out, width
+        self._columns = Columns.within(width)
 
     def __enter__(self) -> Self:
         """Write the headings."""
-        self._print(self.columns.line(tuple(Text(h, style="bold") for h in _HEADINGS)))
+        self._print(self._columns.line(tuple(Text(h, style="bold") for h in _HEADINGS)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,7 +146,7 @@ class LineView:
     def end(self, outcome: Outcome, ledger: Ledger) -> None:
         """The request's line."""
         del ledger
-        self._print(self.columns.line(_cells(outcome)))
+        self._print(self._columns.line(_cells(outcome)))
 
     def sum_up(self, ledger: Ledger) -> None:
         """The summary, below the table."""
@@ -159,9 +160,9 @@ class LineView:
 class LiveView(LineView):
     """The table on a terminal: below the finished lines, the present answer as it comes."""
 
-    def __init__(self, out: Console) -> None:
-        """Take the console to draw on."""
-        super().__init__(out)
+    def __init__(self, out: Console, width: int) -> None:
+        """Take the console to draw on, and its width."""
+        super().__init__(out, width)
         self._spinner = Spinner("dots", style="cyan")
         self._request = self._tail = self._progress = ""
         self._live = Live(
@@ -188,7 +189,7 @@ class LiveView(LineView):
         self._tail = (self._tail + piece)[-_TAIL_CHARS:]
 
     def _below(self) -> RenderableType:
-        width = self._out.width - 3
+        width = self._width - 3
         request = Text(self._request, style="cyan")
         request.truncate(width, overflow="ellipsis")
         self._spinner.update(text=request)

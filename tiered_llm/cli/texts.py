@@ -25,5 +25,6 @@ def harmless(text: str) -> str:
 def error_line(error: Exception) -> str:
     """An error in one line: ours in its own words, another's with its class."""
     said = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    said = said.replace(":; ", ": ")
     told = said if isinstance(error, TieredLLMError) else f"{type(error).__name__}: {said}"
     return in_one_line(told)[:_ERROR_CHARS]

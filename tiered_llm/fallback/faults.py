@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from json import JSONDecodeError
 
 from langchain_core import exceptions as lc
 
@@ -36,6 +37,7 @@ _BY_CLASS: tuple[tuple[type[BaseException], Fault], ...] = (
     (lc.ModelPermissionDeniedError, Fault.CONFIGURATION),
     (ConnectionError, Fault.UNREACHABLE),
     (TimeoutError, Fault.TIMEOUT),
+    (JSONDecodeError, Fault.INTERRUPTED),  # what both clients let through of a broken chunk
 )
 
 _BY_STATUS = {
@@ -57,11 +59,11 @@ _BY_TRANSPORT = {
 """Classes of httpx, httpx2 and openai by name, nearest base first: none need be installed."""
 
 _OVERFLOW = re.compile(
-    r"maximum context length|context length exceeded|exceeds? the (available )?context"
-    r"|context[ _]window|input length",
+    r"maximum context length|context length is only|exceeds? the (available )?context"
+    r"|context[ _]window|input length|max_(completion_)?tokens'? is too large",
     re.IGNORECASE,
 )
-"""vLLM's two wordings, llama.cpp's and Ollama's."""
+"""vLLM's wordings through its versions, llama.cpp's and Ollama's."""
 
 _SERVER_ERRORS = range(500, 600)
 

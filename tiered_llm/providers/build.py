@@ -6,6 +6,7 @@ states its window to Ollama and carries a profile.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -16,6 +17,7 @@ from tiered_llm.tiers import TierSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from ssl import SSLContext
 
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.runnables import Runnable
@@ -52,11 +54,23 @@ def build_model(spec: TierSpec) -> BaseChatModel:
         raise ConfigurationError([_problem(spec, "model_id", wrong, right)]) from error
 
 
+@cache
+def tls_context() -> SSLContext:
+    """One TLS context for all clients: loading the certificates takes some 25 ms each time."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 def _build_ollama(spec: TierSpec) -> BaseChatModel:
     from langchain_ollama import ChatOllama
 
     given = dict(spec.model_kwargs)
-    client = {"timeout": spec.timeout_s, **(given.pop("client_kwargs", None) or {})}
+    client = {
+        "timeout": spec.timeout_s,
+        "verify": tls_context(),
+        **(given.pop("client_kwargs", None) or {}),
+    }
     if spec.api_key:
         bearer = {"Authorization": f"Bearer {spec.api_key.get_secret_value()}"}
         client["headers"] = {**bearer, **(client.get("headers") or {})}

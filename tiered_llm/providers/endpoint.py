@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from langchain_core.caches import BaseCache
 
-from tiered_llm.providers.build import build_model
+from tiered_llm.providers.build import build_model, tls_context
 from tiered_llm.providers.cache import TierCache, cache_in_force
 from tiered_llm.providers.dialects import is_ollama, is_openai
 
@@ -85,7 +85,7 @@ def renewed(model: Any) -> Runnable[Any, Any]:
         from openai import DefaultAsyncHttpxClient
 
         client = model.root_async_client.copy(
-            http_client=DefaultAsyncHttpxClient(timeout=model.request_timeout)
+            http_client=DefaultAsyncHttpxClient(timeout=model.request_timeout, verify=tls_context())
         )
         clients = {"root_async_client": client, "async_client": client.chat.completions}
         fresh = model.model_copy(update=clients)

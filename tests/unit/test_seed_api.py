@@ -1,0 +1,156 @@
+"""The calls of the original design, as they were written there.
+
+Budgets, metrics and the seed's own `FallbackChain` come with later releases, and their calls
+with them.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from tiered_llm import (
+    ComplexityEstimator,
+    ModelRouter,
+    RoutingDecision,
+    Tier,
+    get_settings,
+)
+
+HARD = "Analyze the security implications of a zero-trust architecture with mutual TLS"
+
+
+@pytest.fixture
+def settings(clean_environment):
+    return get_settings()
+
+
+@pytest.fixture
+def router(settings):
+    return ModelRouter(settings)
+
+
+@pytest.fixture
+def estimator():
+    return ComplexityEstimator()
+
+
+async def test_a_greeting_is_light(estimator):
+    complexity = await estimator.estimate(message="Hello")
+    assert complexity.score < 0.3
+    assert complexity.recommended_tier == "light"
+
+
+async def test_a_security_analysis_is_heavy(estimator):
+    complexity = await estimator.estimate(
+        message=HARD, context_length=2048, agent_capabilities=["security_analysis"]
+    )
+    assert complexity.score > 0.7
+    assert complexity.recommended_tier == "heavy"
+
+
+async def test_an_estimate_has_the_seeds_fields(estimator):
+    complexity = await estimator.estimate(
+        message="Draw up a migration plan.",
+        context_length=1024,
+        agent_capabilities=["security_analysis", "architecture"],
+        history_length=5,
+    )
+    assert isinstance(complexity.score, float)
+    assert 0.0 <= complexity.score <= 1.0
+    assert set(complexity.factors) == {
+        "message_complexity",
+        "context_requirement",
+        "capability_criticality",
+        "conversation_depth",
+        "keyword_signals",
+    }
+    assert complexity.recommended_tier in {"light", "standard", "heavy"}
+
+
+def test_the_settings_have_the_seeds_defaults(settings):
+    assert settings.routing_enabled is True
+    assert settings.token_budget_daily == 1_000_000
+    assert settings.token_budget_monthly == 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("tier", "model_id", "cost_weight", "gpu_memory_gb"),
+    [
+        ("light", "ollama/qwen2.5:7b", 1, 8),
+        ("standard", "ollama/qwen2.5:32b", 3, 32),
+        ("heavy", "vllm/qwen2.5:72b", 10, 72),
+    ],
+)
+def test_the_tiers_are_the_seeds(settings, tier, model_id, cost_weight, gpu_memory_gb):
+    spec = settings.spec(tier)
+    assert (spec.tier.value, spec.model_id) == (tier, model_id)
+    assert (spec.cost_weight, spec.gpu_memory_gb) == (cost_weight, gpu_memory_gb)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "read"),
+    [
+        ("MODEL_ROUTING_ENABLED", "false", lambda s: s.routing_enabled is False),
+        ("MODEL_LIGHT", "ollama/phi4", lambda s: s.spec("light").model_id == "ollama/phi4"),
+        ("MODEL_STANDARD", "ollama/a", lambda s: s.spec("standard").model_id == "ollama/a"),
+        ("MODEL_HEAVY", "vllm/b", lambda s: s.spec("heavy").model_id == "vllm/b"),
+        ("TOKEN_BUDGET_DAILY", "5", lambda s: s.token_budget_daily == 5),
+        ("TOKEN_BUDGET_MONTHLY", "50", lambda s: s.token_budget_monthly == 50),
+    ],
+)
+def test_the_seeds_variables_are_read(clean_environment, monkeypatch, variable, value, read):
+    monkeypatch.setenv(variable, value)
+    if variable == "TOKEN_BUDGET_MONTHLY":
+        monkeypatch.setenv("TOKEN_BUDGET_DAILY", "5")
+    assert read(get_settings())
+
+
+async def test_a_score_is_routed_to_its_tier(router, estimator):
+    complexity = await estimator.estimate(
+        message=HARD, context_length=2048, agent_capabilities=["security_analysis"]
+    )
+    model_config = router.route(
+        task_type="security_analysis", complexity_score=complexity.score, agent_spec=None
+    )
+    assert model_config.tier.value == "heavy"
+    assert model_config.model_id == "vllm/qwen2.5:72b"
+
+
+@pytest.mark.parametrize(
+    ("score", "tier"),
+    [(0.0, "light"), (0.29, "light"), (0.3, "standard"), (0.69, "standard"), (0.7, "heavy")],
+)
+def test_the_thresholds_are_the_seeds(router, score, tier):
+    assert router.route(task_type=None, complexity_score=score, agent_spec=None).tier == tier
+
+
+def test_with_routing_disabled_one_fixed_tier_serves_all(clean_environment, monkeypatch):
+    monkeypatch.setenv("MODEL_ROUTING_ENABLED", "false")
+    router = ModelRouter(get_settings())
+    served = {router.route(task_type=None, complexity_score=s).tier for s in (0.0, 0.5, 1.0)}
+    assert served == {Tier.HEAVY}
+
+
+@pytest.mark.parametrize("tenant_id", ["acme", uuid4(), None])
+def test_a_decision_is_constructed_as_in_the_seed(tenant_id):
+    decision = RoutingDecision(
+        timestamp=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
+        tenant_id=tenant_id,
+        task_type="security_analysis",
+        selected_tier="heavy",
+        estimated_complexity=0.74,
+        tokens_used=1_200,
+        latency_ms=850.0,
+    )
+    assert decision.selected_tier is Tier.HEAVY
+    assert decision.tenant_id == tenant_id
+    assert (decision.estimated_complexity, decision.tokens_used) == (0.74, 1_200)
+
+
+def test_a_decisions_time_without_a_zone_is_utc():
+    naive = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - as the seed's callers pass it
+    decision = RoutingDecision(timestamp=naive, selected_tier=Tier.LIGHT)
+    assert decision.timestamp == naive.replace(tzinfo=UTC)
