@@ -65,6 +65,12 @@ _OVERFLOW = re.compile(
 )
 """vLLM's wordings through its versions, llama.cpp's and Ollama's."""
 
+_EMPTY = re.compile(
+    r"No generation chunks were returned|No data received from Ollama stream"
+    r"|stream finished without producing a message"
+)
+"""What langchain-core and langchain-ollama say, in plain errors, of a stream with nothing in it."""
+
 _SERVER_ERRORS = range(500, 600)
 
 
@@ -76,6 +82,8 @@ def classify(error: BaseException) -> Fault | None:
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return _by_status(status, error)
+    if type(error) in {ValueError, RuntimeError} and _EMPTY.search(str(error)):
+        return Fault.INTERRUPTED
     return _by_transport(error)
 
 

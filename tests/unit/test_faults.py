@@ -1,0 +1,111 @@
+"""Errors put into classes: what another tier may do better, and what passes through."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+import ollama
+import openai
+import pytest
+from langchain_core import exceptions as lc
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
+
+from tiered_llm import TieredChatModel
+from tiered_llm.fallback import Fault, classify
+from tiered_llm.testing import FakeChatModel
+
+REQUEST = httpx.Request("POST", "http://localhost")
+
+
+def api_error(message):
+    return openai.APIError(message, REQUEST, body=None)
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (lc.ContextOverflowError(), Fault.OVERFLOW),
+        (lc.ModelTimeoutError(), Fault.TIMEOUT),
+        (lc.ModelConnectionError(), Fault.UNREACHABLE),
+        (lc.ModelRateLimitError(), Fault.RATE_LIMITED),
+        (lc.ModelAPIError(), Fault.SERVER_ERROR),
+        (lc.ModelNotFoundError(), Fault.CONFIGURATION),
+        (lc.ModelAuthenticationError(), Fault.CONFIGURATION),
+        (lc.ModelPermissionDeniedError(), Fault.CONFIGURATION),
+        (ConnectionResetError(), Fault.UNREACHABLE),
+        (TimeoutError(), Fault.TIMEOUT),
+        (ollama.ResponseError("busy", 429), Fault.RATE_LIMITED),
+        (ollama.ResponseError("gone", 404), Fault.CONFIGURATION),
+        (ollama.ResponseError("broken", 500), Fault.SERVER_ERROR),
+        (ollama.ResponseError("in mid-stream"), Fault.SERVER_ERROR),
+        (ollama.ResponseError("slow", 408), Fault.TIMEOUT),
+        (ollama.ResponseError("input length exceeds the context length", 400), Fault.OVERFLOW),
+        (ollama.ResponseError("large", 413), Fault.OVERFLOW),
+        (httpx.ReadTimeout("", request=REQUEST), Fault.TIMEOUT),
+        (httpx.ConnectTimeout("", request=REQUEST), Fault.TIMEOUT),
+        (httpx.ConnectError("", request=REQUEST), Fault.UNREACHABLE),
+        (httpx.RemoteProtocolError("", request=REQUEST), Fault.INTERRUPTED),
+        (httpx.ReadError("", request=REQUEST), Fault.INTERRUPTED),
+        (api_error("in mid-stream"), Fault.SERVER_ERROR),
+        (json.JSONDecodeError("bad chunk", "{", 1), Fault.INTERRUPTED),
+    ],
+)
+def test_what_another_tier_may_do_better_has_its_class(error, fault):
+    assert classify(error) is fault
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lc.ModelInvalidRequestError("bad"),
+        lc.OutputParserException("not the schema"),
+        ollama.ResponseError("bad request", 400),
+        ollama.ResponseError("teapot", 418),
+        KeyError("bug"),
+        ValueError("bug"),
+        GraphBubbleUp(),
+        GraphInterrupt(),
+        KeyboardInterrupt(),
+    ],
+)
+def test_what_is_no_tiers_fault_passes_through(error):
+    assert classify(error) is None
+    heavy = FakeChatModel(text="heavy")
+    model = TieredChatModel(light=FakeChatModel(error=error), heavy=heavy)
+    with pytest.raises(type(error)):
+        model.invoke("hi")
+    with pytest.raises(type(error)):
+        list(model.stream("hi"))
+    assert heavy.calls == []
+
+
+async def test_an_empty_stream_is_a_fault():
+    class Empty(FakeChatModel):
+        def _stream(self, *args, **kwargs):
+            yield from ()
+
+    model = TieredChatModel(light=Empty(), heavy=FakeChatModel(text="heavy"))
+    for chunks in (list(model.stream("hi")), [c async for c in model.astream("hi")]):
+        whole = chunks[0] + chunks[1:]
+        assert whole.text == "heavy"
+        assert whole.response_metadata["routing"]["attempts"][0]["fault"] == "interrupted"
+
+
+async def test_once_content_is_out_no_other_tier_is_mixed_in():
+    broken = FakeChatModel(text="a b c", error=ConnectionError("cut"), error_after=2)
+    model = TieredChatModel(light=broken, heavy=FakeChatModel(text="heavy"))
+    seen = []
+
+    def read():
+        seen.extend(chunk.content for chunk in model.stream("hi"))
+
+    async def aread():
+        async for chunk in model.astream("hi"):
+            seen.append(chunk.content)  # noqa: PERF401  # what came before the error counts
+
+    with pytest.raises(ConnectionError):
+        read()
+    with pytest.raises(ConnectionError):
+        await aread()
+    assert seen == ["a", " b"] * 2
