@@ -22,8 +22,11 @@ install: $(READY) ## make .venv from the locked requirements
 demo: $(READY) ## route about 30 requests of many kinds and show where each goes
 	$(BIN)/tiered-llm demo
 
-test: $(READY) ## run the tests with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(READY) ## run the tests with branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 check: $(READY) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .

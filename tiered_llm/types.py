@@ -230,7 +230,8 @@ class RoutingDecision:
 
     def __post_init__(self) -> None:
         """Accept a tier's name and a time without a zone (UTC), as the seed's callers pass them."""
-        object.__setattr__(self, "selected_tier", Tier(self.selected_tier))
+        if not isinstance(self.selected_tier, Tier):
+            object.__setattr__(self, "selected_tier", Tier(self.selected_tier))
         if self.timestamp.tzinfo is None:
             object.__setattr__(self, "timestamp", self.timestamp.replace(tzinfo=UTC))
 

@@ -74,8 +74,11 @@ def test_a_page_runs(page, endpoints, monkeypatch):
 @pytest.mark.parametrize("page", SUITES, ids=name_of)
 @pytest.mark.usefixtures("endpoints")
 def test_a_page_of_tests_passes(page, pytester):
-    pytester.makepyfile(**{f"test_{page.stem.replace('-', '_')}": at_their_lines(python_of(page))})
-    result = pytester.runpytest_subprocess("-W", "error", "-o", "asyncio_mode=auto")
+    source = at_their_lines(python_of(page))  # pytester's own writer would strip its head
+    (pytester.path / "test_page.py").write_text(source, encoding="utf-8")
+    options = ("asyncio_mode=auto", "asyncio_default_fixture_loop_scope=function")
+    chosen = [part for option in options for part in ("-o", option)]
+    result = pytester.runpytest_subprocess("-W", "error", *chosen)
     assert result.ret == 0, f"{name_of(page)}: line numbers are the page's"
 
 

@@ -202,7 +202,7 @@ def test_a_question_that_fails_is_a_json_line_too(live):
 
 
 def running(tmp_path, *options):
-    return subprocess.Popen(  # noqa: S603  # our own command
+    return subprocess.Popen(
         [sys.executable, "-c", COMMAND, "chat", *options],
         cwd=tmp_path,
         encoding="utf-8",
@@ -262,7 +262,7 @@ class Terminal:
         environment = {**os.environ, "TERM": "dumb", "COLUMNS": "200"}
         command = [sys.executable, "-c", COMMAND, "chat", "--simulate"]
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), other)
-        self.process = subprocess.Popen(  # noqa: S603  # our own command
+        self.process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, start_new_session=True, **streams
         )
         os.close(other)

@@ -306,9 +306,7 @@ def test_ctrl_c_sums_up_and_exits_with_130(tmp_path, as_json):
     more = ["--json"] if as_json else []
     command = [sys.executable, "-c", COMMAND, "demo", "--simulate", *more]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(  # noqa: S603  # our own command
-        command, cwd=tmp_path, encoding="utf-8", **pipes
-    ) as running:
+    with subprocess.Popen(command, cwd=tmp_path, encoding="utf-8", **pipes) as running:
         first = '"number": 1' if as_json else "  1  Hello!"
         while first not in running.stdout.readline():
             assert running.poll() is None

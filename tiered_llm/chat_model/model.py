@@ -147,7 +147,7 @@ class TieredChatModel(SelfDescribing):
     def stages(self) -> Pipeline:
         """The pipeline behind the model; made anew when one of its parts is replaced."""
         parts = self._parts()
-        built = self._built
+        built = (self.__pydantic_private__ or {}).get("_built")  # on every call: past __getattr__
         if built is None or any(a is not b for a, b in zip(built[0], parts, strict=True)):
             built = self._built = (parts, self._build())
         return built[1]

@@ -6,11 +6,20 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+
+_OPEN = nullcontext()
 
 
 class Gate:
@@ -22,13 +31,21 @@ class Gate:
 
     def __init__(self, limit: int | None) -> None:
         """Set the bound; None lets everybody through."""
-        self._free = limit
+        self._free = limit or 0
+        self._open = limit is None
         self._lock = threading.Lock()
         self._waiting: deque[Future[None]] = deque()
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
+    def enter(self) -> AbstractContextManager[None]:
         """Hold a place; waits for one in the calling thread."""
+        return _OPEN if self._open else self._held()
+
+    def aenter(self) -> AbstractAsyncContextManager[None]:
+        """Hold a place; waits for one without blocking the loop."""
+        return _OPEN if self._open else self._aheld()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
         turn = self._ask()
         if turn is not None:
             turn.result()
@@ -38,8 +55,7 @@ class Gate:
             self._leave()
 
     @asynccontextmanager
-    async def aenter(self) -> AsyncIterator[None]:
-        """Hold a place; waits for one without blocking the loop."""
+    async def _aheld(self) -> AsyncIterator[None]:
         turn = self._ask()
         if turn is not None:
             await self._await(turn)
@@ -59,8 +75,6 @@ class Gate:
     def _ask(self) -> Future[None] | None:
         """None if the caller may go in at once, else what tells it when."""
         with self._lock:
-            if self._free is None:
-                return None
             if self._free > 0:
                 self._free -= 1
                 return None
@@ -70,8 +84,6 @@ class Gate:
 
     def _leave(self) -> None:
         with self._lock:
-            if self._free is None:
-                return
             while self._waiting:
                 turn = self._waiting.popleft()
                 if turn.set_running_or_notify_cancel():

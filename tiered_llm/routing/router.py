@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from copy import copy
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from tiered_llm.clock import SYSTEM_CLOCK
@@ -110,7 +111,8 @@ class ModelRouter:
                 view = replace(view, choice=count.choice)
             if count.hear(rule.__name__, rule(view)):
                 break
-        selected = count.settle()
+        candidates = count.candidates
+        selected = count.settle(candidates)
         return RoutingDecision(
             selected_tier=selected,
             timestamp=self._clock.now(),
@@ -121,14 +123,15 @@ class ModelRouter:
             factors=estimate.factors,
             shares=estimate.shares,
             reasons=tuple(count.reasons),
-            candidates=count.candidates,
-            fallbacks=fallback_order(selected, count.candidates),
+            candidates=candidates,
+            fallbacks=fallback_order(selected, candidates),
             policy_version=self.policy_version,
             session_id=request.session_id,
         )
 
 
-def fallback_order(selected: Tier, candidates: Iterable[Tier]) -> tuple[Tier, ...]:
+@cache
+def fallback_order(selected: Tier, candidates: tuple[Tier, ...]) -> tuple[Tier, ...]:
     """Stronger tiers first, nearest one first; then the weaker ones, nearest first."""
     above = sorted(tier for tier in candidates if tier > selected)
     below = sorted((tier for tier in candidates if tier < selected), reverse=True)
@@ -170,9 +173,8 @@ class _Count:
         """The tiers that may serve the call, lightest first."""
         return tuple(tier for tier in self._specs if tier not in self._barred)
 
-    def settle(self) -> Tier:
+    def settle(self, possible: tuple[Tier, ...]) -> Tier:
         """The choice, or the nearest tier that can serve: a stronger one before a weaker."""
-        possible = self.candidates
         if self.choice in possible:
             return self.choice
         if not possible:

@@ -119,8 +119,9 @@ def tenant_cap(view: View) -> Iterator[Verdict]:
 
 def abilities(view: View) -> Iterator[Verdict]:
     """A tier without an ability that the request needs cannot serve it."""
-    for tier, spec in view.specs.items():
-        lacking = sorted(need.value for need in view.request.needs if not spec.able(need))
+    needs = view.request.needs
+    for tier, spec in view.specs.items() if needs else ():
+        lacking = sorted(need.value for need in needs if not spec.able(need))
         if lacking:
             yield Bar(tier, f"cannot do {', '.join(lacking)}")
 
