@@ -205,7 +205,7 @@ class RoutingDecision:
         model_id: The chosen tier's model.
         factors: The estimate's factors, by name, each in [0, 1].
         shares: What each factor added to the score.
-        reasons: What each rule said, in order; the last one had the last word.
+        reasons: What each rule said, in order.
         candidates: Tiers that could serve the request, lightest first.
         fallbacks: Tiers to try next, in order.
         policy_version: Fingerprint of the rules and settings that decided.
@@ -244,6 +244,11 @@ class RoutingDecision:
     def score(self) -> float:
         """The complexity score that the decision was made on."""
         return self.estimated_complexity
+
+    @property
+    def last_word(self) -> Reason | None:
+        """The reason that settled the tier: the last one that is no bar."""
+        return next((r for r in reversed(self.reasons) if r.effect != "bar"), None)
 
     @property
     def order(self) -> tuple[Tier, ...]:

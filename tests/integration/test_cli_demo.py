@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from tiered_llm.cli import app
 from tiered_llm.cli.backing import simulated
 from tiered_llm.cli.demo_ledger import Ledger, ModelCall, Outcome, Prices, Recorder
-from tiered_llm.cli.demo_program import Program, made_document
+from tiered_llm.cli.demo_program import TOOLS, Program, made_document
 from tiered_llm.cli.demo_requests import DemoRequest, built_in
 from tiered_llm.cli.demo_table import Columns, LineView, LiveView, summary
 from tiered_llm.settings import get_settings
@@ -43,6 +43,7 @@ main()
 def _nowhere(tmp_path, monkeypatch):
     """No settings but the defaults, and no proxy."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -405,6 +406,13 @@ def test_wide_text_does_not_wrap_below_the_table():
     drawn = Console(file=io.StringIO(), width=90)
     drawn.print(view._below())
     assert len(drawn.file.getvalue().splitlines()) == 4
+
+
+def test_every_tool_answers():
+    given = {"city": "Oslo", "amount": 250, "source": "USD", "target": "EUR", "order": "A-1"}
+    told = [tool.invoke({name: given[name] for name in tool.args}) for tool in TOOLS]
+    assert told[1] == "250.00 USD are 230.00 EUR."
+    assert len(set(told)) == 4
 
 
 def test_documents_are_made_to_measure():

@@ -30,7 +30,7 @@ def run(*words):
 
 
 def run_process(*words, **variables):
-    return subprocess.run(  # noqa: S603 - our own command
+    return subprocess.run(
         [sys.executable, "-m", "tiered_llm", *words],
         capture_output=True,
         text=True,
@@ -131,9 +131,7 @@ def test_help_imports_no_command_and_no_settings():
         "late = ('pydantic', 'langchain_core', 'httpx', 'tiered_llm.cli.doctor')\n"
         "print([name for name in late if name in sys.modules])"
     )
-    done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "[]"
 

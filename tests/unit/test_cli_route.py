@@ -20,6 +20,7 @@ WEIGHTS = {"message_complexity": 0.3, "keyword_signals": 0.2}
 def _nowhere(tmp_path, monkeypatch):
     """No settings but the defaults."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
 
 

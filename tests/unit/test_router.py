@@ -78,7 +78,9 @@ def test_the_kill_switch_takes_the_heaviest_tier_where_none_is_fixed():
 
 
 def test_a_forced_tier_stands_alone():
-    assert decide(0.9, forced_tier=LIGHT).order == (LIGHT,)
+    decision = decide(0.9, forced_tier=LIGHT)
+    assert decision.order == (LIGHT,)
+    assert str(decision.last_word) == "forced_tier: pick light: the caller forces it"
 
 
 def test_a_forced_tier_that_cannot_serve_is_an_error_that_says_why():

@@ -5,7 +5,7 @@ Every model call goes through one `TieredChatModel`; nothing here chooses a tier
 
 from __future__ import annotations
 
-from itertools import count, cycle
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
@@ -190,10 +190,8 @@ def made_document(tokens: int) -> str:
     """A document of about this many tokens, made up: the same one for the same length."""
     sections: list[str] = []
     length = 0
-    for number in count(1):
-        if length >= tokens:
-            break
-        sections.append(_section(number))
+    while length < tokens:
+        sections.append(_section(len(sections) + 1))
         length += estimate_tokens(sections[-1])
     return "\n\n".join(sections)
 

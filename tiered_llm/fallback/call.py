@@ -61,7 +61,7 @@ class Call:
             **(config.get("metadata") or {}),
             "tiered_llm.tier": tier.value,
             "tiered_llm.score": self.decision.score,
-            "tiered_llm.reason": str(self.decision.reasons[-1]) if self.decision.reasons else "",
+            "tiered_llm.reason": str(self.decision.last_word or ""),
             "tiered_llm.attempt": len(self.failures) + 1,
         }
         tags = [tag for tag in config.get("tags") or [] if not tag.startswith("tier:")]

@@ -191,7 +191,10 @@ def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
 def _binds_tools(model: Runnable[Any, Any]) -> bool:
     if isinstance(model, BaseChatModel):
         return type(model).bind_tools is not BaseChatModel.bind_tools
-    return hasattr(model, "bind_tools")
+    try:
+        return hasattr(model, "bind_tools")
+    except NameError:  # `with_fallbacks` resolves annotations, some of which cannot be
+        return False
 
 
 def _structures(model: Runnable[Any, Any]) -> bool:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence  # noqa: TC003  # `with_fallbacks` resolves them
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models import LanguageModelInput  # noqa: TC002  # the same
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable  # noqa: TC002  # the same
+from langchain_core.tools import BaseTool  # noqa: TC002  # the same
 from pydantic import Field
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.callbacks import (
         AsyncCallbackManagerForLLMRun,
         CallbackManagerForLLMRun,
     )
-    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable
-    from langchain_core.tools import BaseTool
 
 
 class FakeChatModel(BaseChatModel):
