@@ -26,6 +26,7 @@ from typing_extensions import override
 
 from tiered_llm.chat_model.configurable import ConfigurableTieredModel
 from tiered_llm.chat_model.events import async_event_stream, event_stream
+from tiered_llm.chat_model.generating import configs_for, joined
 from tiered_llm.chat_model.preparing import prepare
 from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.chat_model.structured import StructuredTieredModel
@@ -41,7 +42,7 @@ from tiered_llm.types import AgentSpec
 
 if TYPE_CHECKING:
     import uuid
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.language_models.chat_model_stream import (
         AsyncChatModelStream,
@@ -234,7 +235,7 @@ class TieredChatModel(SelfDescribing):
         **kwargs: Any,
     ) -> LLMResult:
         """The generations for each list of messages, one after the other."""
-        configs = _configs(
+        configs = configs_for(
             len(messages),
             run_id,
             {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name},
@@ -243,7 +244,7 @@ class TieredChatModel(SelfDescribing):
             self.stages.invoke(*prepare(self, m, c, kwargs, stop=stop, entry=Entry.GENERATE))
             for m, c in zip(messages, configs, strict=True)
         ]
-        return _joined(results)
+        return joined(results)
 
     @override
     async def agenerate(
@@ -259,7 +260,7 @@ class TieredChatModel(SelfDescribing):
         **kwargs: Any,
     ) -> LLMResult:
         """The generations for each list of messages, all at once."""
-        configs = _configs(
+        configs = configs_for(
             len(messages),
             run_id,
             {"callbacks": callbacks, "tags": tags, "metadata": metadata, "run_name": run_name},
@@ -271,7 +272,7 @@ class TieredChatModel(SelfDescribing):
             ),
             return_exceptions=True,
         )
-        return _joined([_or_raise(result) for result in results])
+        return joined(results)
 
     def _generate(
         self,
@@ -377,29 +378,3 @@ class TieredChatModel(SelfDescribing):
         state = super().__getstate__()
         private = state.get("__pydantic_private__") or {}
         return {**state, "__pydantic_private__": {**private, "_built": None}}
-
-
-def _configs(
-    count: int, run_id: uuid.UUID | None, given: Mapping[str, Any]
-) -> list[RunnableConfig]:
-    """A config for each list of messages; the run id goes to the first, as in langchain-core."""
-    said = {name: value for name, value in given.items() if value}
-    configs = [RunnableConfig(**said) for _ in range(count)]  # type: ignore[typeddict-item]
-    if configs and run_id is not None:
-        configs[0]["run_id"] = run_id
-    return configs
-
-
-def _or_raise(result: LLMResult | BaseException) -> LLMResult:
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-def _joined(results: Sequence[LLMResult]) -> LLMResult:
-    outputs = [result.llm_output or {} for result in results]
-    return LLMResult(
-        generations=[generations for result in results for generations in result.generations],
-        llm_output=outputs[0] if len(outputs) == 1 else {},
-        run=[run for result in results for run in result.run or []],
-    )
