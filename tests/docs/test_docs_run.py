@@ -87,6 +87,13 @@ def test_there_are_programs_and_suites():
     assert SUITES
 
 
+def test_no_python_hides_under_another_name():
+    known = {"python", "output", "console", "bash", "toml", "text"}
+    for page in PAGES:
+        for block in blocks_of(page):
+            assert block.language in known, f"{block.place}: {block.language or 'no language'}"
+
+
 def test_output_follows_a_program():
     for page in PAGES:
         languages = [(block.language, block) for block in blocks_of(page)]

@@ -9,6 +9,7 @@ import asyncio
 import copy
 import pickle
 import socket
+from typing import get_type_hints
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -437,3 +438,17 @@ def test_agenerate_raises_the_first_error_after_all_are_done():
 def test_an_answer_that_was_an_ai_message_stays_one():
     answer = tiered().invoke("hi")
     assert type(answer) is AIMessage
+
+
+PUBLIC = [
+    *("invoke", "ainvoke", "stream", "astream", "generate", "agenerate", "bind_tools"),
+    *("with_structured_output", "configurable_fields", "from_settings", "get_num_tokens"),
+]
+
+
+@pytest.mark.parametrize(
+    "method",
+    [*(getattr(TieredChatModel, name) for name in PUBLIC), FakeChatModel.bind_tools],
+)
+def test_annotations_resolve_as_langchain_resolves_them(method):
+    assert "return" in get_type_hints(method)

@@ -6,15 +6,13 @@ lost as soon as tools are bound.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableBinding  # get_type_hints
 from langchain_core.runnables.configurable import RunnableConfigurableFields
 
 from tiered_llm.chat_model.structured import StructuredTieredModel
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class ConfigurableTieredModel(RunnableConfigurableFields):  # type: ignore[type-arg]  # with them, pydantic would build the abstract base

@@ -8,17 +8,19 @@ callback. The pipeline's fallback chain is the one chain run around it.
 from __future__ import annotations
 
 import asyncio
-import builtins  # noqa: TC003  # in annotations that `with_fallbacks` resolves
-from collections.abc import Callable, Sequence  # noqa: TC003  # the same
-from typing import TYPE_CHECKING, Any, Self
+import builtins
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any, Self
 
-from langchain_core.callbacks import (  # noqa: TC002  # pydantic and get_type_hints read them
+from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
     CallbackManagerForLLMRun,
     Callbacks,
 )
-from langchain_core.language_models import LanguageModelInput  # noqa: TC002
-from langchain_core.messages import AIMessage, BaseMessage  # noqa: TC002
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
@@ -39,17 +41,6 @@ from tiered_llm.routing import ModelRouter
 from tiered_llm.settings import Settings, get_settings
 from tiered_llm.tiers import Tier
 from tiered_llm.types import AgentSpec
-
-if TYPE_CHECKING:
-    import uuid
-    from collections.abc import AsyncIterator, Iterator
-
-    from langchain_core.language_models.chat_model_stream import (
-        AsyncChatModelStream,
-        ChatModelStream,
-    )
-    from langchain_core.messages import AIMessageChunk
-
 
 _TIER_FIELDS = ("light", "standard", "heavy")
 
