@@ -87,7 +87,7 @@ class RoutingRequest:
         message: The latest human ask: the text whose difficulty is scored.
         context_tokens: Tokens of system text, retrieved context and tool results.
         history_length: Messages of the conversation before the latest ask.
-        agent_capabilities: Capabilities of the asking agent and of the tools bound.
+        agent_capabilities: Capabilities of the asking agent.
         task_type: What kind of task this is, if the application knows.
         agent_spec: The asking agent's bounds and preferences.
         tenant_id: Who pays. Stays out of logs, spans and reasons.

@@ -37,15 +37,3 @@ def bodies(at):
         return [record.body for record in at(tier)[0].requests]
 
     return read
-
-
-def to(tier, **more):
-    """A config that sends a call to a tier."""
-    return {"configurable": {"tier": str(tier), **more}}
-
-
-def messages_of(tier, *texts):
-    """A script's answers."""
-    from tiered_llm.testing import Answer
-
-    return [Answer(text=f"{tier} {text}") for text in texts]

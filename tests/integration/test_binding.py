@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from conftest import to
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.language_models import BaseChatModel
@@ -14,6 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableBinding
 from langchain_core.tools import tool
 from pydantic import BaseModel
+from wiring import to
 
 from tiered_llm import NoCapableTierError, TieredChatModel, TierSpec, UnsupportedArgumentError
 from tiered_llm.testing import Answer, FakeChatModel

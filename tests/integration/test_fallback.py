@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import to
 from langchain_core.messages import HumanMessage
+from wiring import to
 
 from tiered_llm import AllTiersFailedError, TieredChatModel
 from tiered_llm.errors import AttemptFailedError

@@ -133,6 +133,35 @@ def test_inside_a_graph_the_runtimes_context_counts():
     assert answered(graph.invoke(given, context={"tier": "light"})["messages"][-1]) == "light"
 
 
+def test_a_nodes_own_configurable_does_not_take_the_tenant_away():
+    from tiered_llm import get_settings
+
+    settings = get_settings(routing={"tenant_caps": {"acme": "light"}})
+    model = tiered(settings=settings)
+
+    def node(state):
+        given = {"configurable": {"task_type": "security_analysis"}}
+        return {"messages": [model.invoke(state["messages"], given)]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("model", node)
+    builder.add_edge(START, "model")
+    graph = builder.compile()
+    given = {"messages": [HumanMessage("hi")]}
+    capped = graph.invoke(given, {"configurable": {"tenant_id": "acme"}})
+    assert answered(capped["messages"][-1]) == "light"
+    free = graph.invoke(given, {"configurable": {"tenant_id": "other"}})
+    assert answered(free["messages"][-1]) == "heavy"
+
+
+def test_another_nodes_answer_is_no_turn_to_go_on_with():
+    model = tiered()
+    ask = HumanMessage("hi")
+    shared = [ask, model.invoke([ask])]
+    to = {"configurable": {"task_type": "security_analysis"}}
+    assert answered(model.invoke(shared, to)) == "heavy"
+
+
 HARD = "Analyze the security implications of a zero-trust architecture with mutual TLS"
 
 

@@ -126,7 +126,8 @@ def test_every_attempt_has_one_model_run_and_says_its_tier(door):
     assert len(seen.of("chain")) == 1
     assert [run[3]["metadata"]["tiered_llm.tier"] for run in (first, second)] == ["light", "heavy"]
     assert [run[3]["metadata"]["tiered_llm.attempt"] for run in (first, second)] == [1, 2]
-    assert "tier:heavy" in second[3]["tags"]
+    assert sorted(first[3]["tags"]) == ["mine", "tier:light"]
+    assert sorted(second[3]["tags"]) == ["mine", "tier:heavy"]
 
 
 @pytest.mark.parametrize("door", ["invoke", "ainvoke", "stream", "astream"])

@@ -2,16 +2,22 @@
 
 Each is looked up in this order, and the first that is set counts:
 
-1. `config["configurable"]`
-2. `config["metadata"]`
-3. the LangGraph runtime's context, inside a graph
-4. the model's own defaults
+1. `config["configurable"]` of the call
+2. `config["configurable"]` of the run around it, of a graph's node for one
+3. `config["metadata"]`
+4. the LangGraph runtime's context, inside a graph
+5. the model's own defaults
+
+The second place is needed because LangChain replaces the mapping where a call brings its own:
+a node that names a task type would lose its tenant, and with it the tenant's cap.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables.config import var_child_runnable_config
 
 from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.tiers import Tier
@@ -53,7 +59,7 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
     Raises:
         ConfigurationError: A tier that does not exist, or a malformed agent spec.
     """
-    configurable = config.get("configurable") or {}
+    configurable = {**_enclosing(), **(config.get("configurable") or {})}
     places = (configurable, config.get("metadata") or {}, _runtime_context(configurable), defaults)
     found = {name: _first(places, name) for name in CONTEXT_NAMES}
     session = found["session_id"] or configurable.get("thread_id")
@@ -68,6 +74,11 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         agent_spec=agent,
         session_id=None if session is None else str(session),
     )
+
+
+def _enclosing() -> Mapping[str, Any]:
+    """What is configurable in the run around this call, if there is one."""
+    return (var_child_runnable_config.get() or {}).get("configurable") or {}
 
 
 def _first(places: tuple[Any, ...], name: str) -> Any:

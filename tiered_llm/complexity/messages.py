@@ -73,7 +73,7 @@ class Conversation:
         history_length: Messages before the latest ask, system messages left out.
         has_images: Whether any message holds an image, audio, video or file.
         input_tokens: Tokens of all messages, each image taken as `IMAGE_TOKENS`.
-        in_turn: Whether AI or tool messages follow the latest ask.
+        in_turn: Whether tool calls or results follow the latest ask: an agent's turn goes on.
         held_tier: The tier that the routing metadata of the latest AI message names; in a
             turn only messages of that turn count. `None` where none names a tier.
         prefix_tokens: Tokens up to and including that AI message; 0 without one.
@@ -105,7 +105,7 @@ def read_conversation(messages: Sequence[BaseMessage]) -> Conversation:
     sizes = [_measure(message, kind) for message, kind in zip(messages, kinds, strict=True)]
     ask = _last_index(kinds, _HUMAN)
     before = kinds[:ask] if ask >= 0 else kinds
-    in_turn = ask >= 0 and any(kind in {_AI, _TOOL} for kind in kinds[ask + 1 :])
+    in_turn = ask >= 0 and _uses_tools(messages[ask + 1 :], kinds[ask + 1 :])
     holder, held_tier = _held(messages, ask + 1 if in_turn else 0, ask)
     return Conversation(
         message=_text(messages[ask].content) if ask >= 0 else "",
@@ -140,6 +140,11 @@ def _kind_of(message: BaseMessage) -> str:
     if kind == _BY_ROLE:
         return _ROLES.get(str(getattr(message, "role", "")).lower(), _OTHER)
     return kind
+
+
+def _uses_tools(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> bool:
+    """Whether there are tool calls or results; another node's plain answer is no turn."""
+    return _TOOL in kinds or any(getattr(message, "tool_calls", None) for message in messages)
 
 
 def _last_index(kinds: Sequence[str], wanted: str) -> int:

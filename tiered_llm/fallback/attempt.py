@@ -179,7 +179,7 @@ class Attempt(Runnable[Any, Any]):
         """The config of the model's run; the chain's own run shows the first attempt."""
         if not call.failures:
             return child
-        return cast("RunnableConfig", {**child, **call.trace(child, self.spec.tier)})
+        return cast("RunnableConfig", {**child, **call.retrace(child, self.spec.tier)})
 
     @contextmanager
     def _failing(self, call: Call) -> Iterator[None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, AIMessageChunk
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from tiered_llm.providers import Parameters
     from tiered_llm.tiers import Tier, TierSpec
     from tiered_llm.types import RoutingDecision
+
+
+_TAG = "tier:"
 
 
 class Entry(Enum):
@@ -64,8 +68,16 @@ class Call:
             "tiered_llm.reason": str(self.decision.last_word or ""),
             "tiered_llm.attempt": len(self.failures) + 1,
         }
-        tags = [tag for tag in config.get("tags") or [] if not tag.startswith("tier:")]
-        return {"metadata": metadata, "tags": [*tags, f"tier:{tier.value}"]}
+        tags = [tag for tag in config.get("tags") or [] if not tag.startswith(_TAG)]
+        return {"metadata": metadata, "tags": [*tags, _TAG + tier.value]}
+
+    def retrace(self, child: RunnableConfig, tier: Tier) -> dict[str, Any]:
+        """The same for a further attempt: what its run would inherit names the tier before."""
+        callbacks = child.get("callbacks")
+        if isinstance(callbacks, BaseCallbackManager):
+            callbacks = callbacks.copy()
+            callbacks.remove_tags([tag for tag in callbacks.tags if tag.startswith(_TAG)])
+        return {**self.trace(child, tier), "callbacks": callbacks}
 
     def routing(self, spec: TierSpec) -> dict[str, Any]:
         """What `response_metadata["routing"]` holds once a tier has answered."""
