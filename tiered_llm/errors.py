@@ -61,6 +61,10 @@ class ConfigurationError(TieredLLMError):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(p) for p in self.problems))
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle as its parts, as process pools do with errors."""
+        return type(self), (self.problems,)
+
 
 class NoCapableTierError(TieredLLMError):
     """No configured tier can serve the request.
@@ -74,6 +78,10 @@ class NoCapableTierError(TieredLLMError):
         self.failures = {tier: tuple(whys) for tier, whys in failures.items()}
         lines = [f"  {tier.value}: {'; '.join(whys)}" for tier, whys in self.failures.items()]
         super().__init__("no tier can serve this request:\n" + "\n".join(lines))
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle as its parts, as process pools do with errors."""
+        return type(self), (self.failures,)
 
 
 class UnsupportedArgumentError(TieredLLMError, TypeError):
@@ -93,6 +101,10 @@ class AttemptFailedError(TieredLLMError):
         self.tier, self.fault = tier, fault
         super().__init__(f"{tier.value}: {fault}")
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle as its parts; the cause stays behind."""
+        return type(self), (self.tier, self.fault)
+
 
 class AllTiersFailedError(TieredLLMError):
     """Every tier that could serve the request was tried and failed.
@@ -107,6 +119,10 @@ class AllTiersFailedError(TieredLLMError):
         self.attempts = tuple(attempts)
         lines = [f"  {n}. {attempt}" for n, attempt in enumerate(self.attempts, start=1)]
         super().__init__("every tier that could serve the request failed:\n" + "\n".join(lines))
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Pickle as its parts; the causes stay behind."""
+        return type(self), (self.attempts,)
 
 
 class EndpointError(TieredLLMError):

@@ -100,7 +100,7 @@ class Pipeline:
         parts: Any = chain.stream(messages, config, call=call)
         try:
             for part in parts:
-                if not part.end:
+                if not part.mute:
                     yield part.content
         except AttemptFailedError as error:
             raise AllTiersFailedError(call.failures) from error.__cause__
@@ -119,7 +119,7 @@ class Pipeline:
         parts: Any = chain.astream(messages, config, call=call)
         try:
             async for part in parts:
-                if not part.end:
+                if not part.mute:
                     yield part.content
         except AttemptFailedError as error:
             raise AllTiersFailedError(call.failures) from error.__cause__

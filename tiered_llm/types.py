@@ -7,7 +7,8 @@ how hard it seems, a `RoutingDecision` where it goes and why.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +16,6 @@ from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.tiers import Ability, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from uuid import UUID
 
 
@@ -143,6 +143,11 @@ class ComplexityEstimate:
     truncated: bool = False
     estimator: str = ""
 
+    def __post_init__(self) -> None:
+        """Accept a tier's name."""
+        if not isinstance(self.recommended_tier, Tier):
+            object.__setattr__(self, "recommended_tier", Tier(self.recommended_tier))
+
     def explain(self) -> str:
         """The estimate as a sentence, most important factor first."""
         parts = sorted(self.shares.items(), key=lambda item: -item[1])
@@ -229,9 +234,11 @@ class RoutingDecision:
     session_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Accept a tier's name and a time without a zone (UTC), as the seed's callers pass them."""
+        """Accept a tier's name, a UUID and a time without a zone (UTC), as the seed has them."""
         if not isinstance(self.selected_tier, Tier):
             object.__setattr__(self, "selected_tier", Tier(self.selected_tier))
+        if self.tenant_id is not None and not isinstance(self.tenant_id, str):
+            object.__setattr__(self, "tenant_id", str(self.tenant_id))
         if self.timestamp.tzinfo is None:
             object.__setattr__(self, "timestamp", self.timestamp.replace(tzinfo=UTC))
 
@@ -269,7 +276,7 @@ class RoutingDecision:
 
     def to_json(self) -> str:
         """One JSON object; `from_json` gives an equal decision back."""
-        plain = asdict(self, dict_factory=_plain)
+        plain = {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
         return json.dumps(plain, ensure_ascii=False)
 
     @classmethod
@@ -293,15 +300,14 @@ class RoutingDecision:
             raise ValueError(msg) from error
 
 
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in items}
-
-
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Tier):
-        return value.value
-    return (
-        value if isinstance(value, (str, int, float, list, tuple, dict, type(None))) else str(value)
-    )
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case Reason():
+            return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        case tuple():
+            return [_plain(item) for item in value]
+        case Mapping():
+            return dict(value)
+    return value

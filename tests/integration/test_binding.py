@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
-from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableBinding
@@ -173,6 +170,8 @@ def test_another_tool_choice_binds_anew():
     bound.invoke("hi")
     bound.invoke("hi", tool_choice="any")
     assert [options for _, options in light.bound] == [{}, {"tool_choice": "any"}]
+    bound.invoke("hi")
+    assert len(light.bound) == 2
 
 
 def test_more_variants_than_are_remembered_still_bind_rightly():
@@ -181,6 +180,7 @@ def test_more_variants_than_are_remembered_still_bind_rightly():
     for n in range(40):
         bound.invoke("hi", tool_choice=f"tool-{n}")
     assert len(light.bound) == 40
+    assert len(bound.kwargs["tools"].bindings._bound) <= 32
 
 
 def test_a_providers_built_in_tool_is_bound_as_it_is():
@@ -221,6 +221,54 @@ def test_tools_given_to_the_call_itself_go_through(wired, bodies):
     given = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     wired().invoke("hello", to("heavy"), tools=[given])
     assert bodies("heavy")[0]["tools"] == [given]
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_parallel_tool_calls_are_told_to_those_who_know_them(wired, bodies, tier):
+    wired().bind_tools([add_numbers], parallel_tool_calls=False).invoke("hello", to(tier))
+    (body,) = bodies(tier)
+    assert body.get("parallel_tool_calls") is (False if tier == "heavy" else None)
+
+
+def test_an_empty_list_of_tools_is_no_tools(wired, bodies):
+    wired().bind_tools([]).invoke("hello")
+    assert not bodies("light")[0].get("tools")
+    blind = TieredChatModel(light=FakeListChatModel(responses=["a"]))
+    assert blind.bind_tools([]).invoke("hi").content == "a"
+
+
+def test_tools_and_formats_given_to_a_call_bar_the_tiers_that_lack_them(wired, simulated_tiers):
+    light = simulated_tiers.specs["light"]
+    schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    for lacking, given in (
+        ({"tools": False}, {"tools": tools}),
+        ({"json_mode": False}, {"response_format": {"type": "json_object"}}),
+        ({"structured_output": False}, {"response_format": schema}),
+    ):
+        answer = wired(light=light.model_copy(update=lacking)).invoke("hello", **given)
+        assert answer.response_metadata["routing"]["tier"] == "standard"
+
+
+def test_parameters_may_be_named_for_a_tier(wired, bodies):
+    given = {"light": {"temperature": 0.9}, "heavy": {"max_tokens": 5}}
+    for tier in ("light", "heavy"):
+        wired(temperature=0.1).invoke("hello", to(tier), tier_kwargs=given)
+    assert bodies("light")[0]["options"]["temperature"] == 0.9
+    heavy = bodies("heavy")[0]
+    assert (heavy["temperature"], heavy["max_completion_tokens"]) == (0.1, 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"max_tokens": "10"}, "max_tokens is a whole number"),
+        ({"tier_kwargs": {"huge": {}}}, "'huge' is no tier"),
+    ],
+)
+def test_a_malformed_argument_says_what_would_be_right(wired, given, match):
+    with pytest.raises(UnsupportedArgumentError, match=match):
+        wired().invoke("hello", **given)
 
 
 # --- structured output ---
@@ -269,10 +317,18 @@ def test_a_tier_without_structured_output_is_never_asked_for_it(wired, simulated
     assert routing["tier"] == "standard"
 
 
-def test_strict_is_told_to_those_who_know_it(wired):
+def test_stop_sequences_reach_the_wire_with_structured_output(wired, bodies):
+    joker = wired().with_structured_output(Joke)
+    joker.invoke("tell a joke", stop=["END"])
+    joker.bind(stop=["HALT"]).invoke("tell a joke")
+    assert [body["options"]["stop"] for body in bodies("light")] == [["END"], ["HALT"]]
+
+
+def test_strict_is_told_to_those_who_know_it(wired, bodies):
     joker = wired().with_structured_output(Joke, method="function_calling", strict=True)
     for tier in TIERS:
         assert isinstance(joker.invoke("tell a joke", to(tier)), Joke)
+    assert bodies("heavy")[0]["tools"][0]["function"]["strict"] is True
 
 
 # --- bindings of bindings ---
@@ -350,26 +406,6 @@ def test_an_agent_with_a_response_format_comes_to_an_end(wired, at, tier, strate
     agent = create_agent(wired(tier=tier), [], response_format=strategy(Joke))
     state = agent.invoke({"messages": [HumanMessage("tell a joke")]}, {"recursion_limit": 8})
     assert isinstance(state["structured_response"], Joke)
-
-
-def test_two_event_loops_in_a_row_are_both_answered_by_the_first_tier(wired):
-    model = wired()
-    for tier in TIERS:
-        for _ in range(3):
-            answer = asyncio.run(model.ainvoke("hello", to(tier)))
-            assert answer.response_metadata["routing"]["attempts"] == [
-                {"tier": tier, "outcome": "answered", "fault": None}
-            ]
-
-
-def test_ready_clients_survive_a_second_event_loop_too(wired):
-    ready = {tier: getattr(wired(), tier).model for tier in TIERS}
-    model = TieredChatModel(**ready)
-    for tier in TIERS:
-        assert isinstance(ready[tier], BaseChatModel)
-        for _ in range(2):
-            answer = asyncio.run(model.ainvoke("hello", to(tier)))
-            assert len(answer.response_metadata["routing"]["attempts"]) == 1
 
 
 def test_no_tier_fits_is_an_error_before_anything_is_sent(wired, bodies):

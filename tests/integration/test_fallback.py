@@ -59,7 +59,7 @@ def pair(simulated_tiers):
     def make(first):
         specs = simulated_tiers.specs
         if first == "ollama":
-            return TieredChatModel(light=specs["light"], heavy=specs["heavy"], tier=None)
+            return TieredChatModel(light=specs["light"], heavy=specs["heavy"])
         light = specs["heavy"].model_copy(update={"tier": Tier.LIGHT})
         heavy = specs["light"].model_copy(update={"tier": Tier.HEAVY})
         return TieredChatModel(light=light, heavy=heavy)

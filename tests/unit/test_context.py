@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
@@ -160,6 +161,67 @@ def test_another_nodes_answer_is_no_turn_to_go_on_with():
     shared = [ask, model.invoke([ask])]
     to = {"configurable": {"task_type": "security_analysis"}}
     assert answered(model.invoke(shared, to)) == "heavy"
+
+
+CALL = {"name": "look", "args": {}, "id": "1"}
+
+
+def turn_of(tier, *after):
+    return [
+        HumanMessage("hi"),
+        AIMessage("", tool_calls=[CALL], response_metadata={"routing": {"tier": tier}}),
+        ToolMessage("found", tool_call_id="1"),
+        *after,
+    ]
+
+
+def test_an_agents_answer_ends_its_turn():
+    done = AIMessage("here", response_metadata={"routing": {"tier": "light"}})
+    auditor = {"configurable": {"task_type": "security_analysis"}}
+    assert answered(tiered().invoke(turn_of("light", done), auditor)) == "heavy"
+    assert answered(tiered().invoke(turn_of("light"), auditor)) == "light"
+
+
+def test_a_critical_agent_is_not_held_to_a_light_turn():
+    critical = {"configurable": {"agent_spec": {"criticality": "critical"}}}
+    assert answered(tiered().invoke(turn_of("light"), critical)) == "heavy"
+
+
+def test_metadata_of_the_applications_own_is_left_alone():
+    gold = {"metadata": {"tier": "gold"}, "tags": ["tier:gold"]}
+    seen = []
+
+    class Watch(BaseCallbackHandler):
+        def on_chat_model_start(self, serialized, messages, *, tags=None, **kwargs):
+            seen.append(sorted(tags))
+
+    model = tiered(callbacks=[Watch()])
+    assert answered(model.invoke("hi", gold)) == "light"
+    assert answered(model.invoke("hi", {"metadata": {"tier": "heavy"}})) == "heavy"
+    assert seen[0] == ["tier:gold", "tier:light"]
+
+
+def test_the_models_own_tenant_may_be_a_uuid():
+    tenant = UUID("12345678-1234-5678-1234-567812345678")
+    assert tiered(tenant_id=tenant).tenant_id == str(tenant)
+
+
+def test_an_own_routers_settings_are_the_models():
+    from tiered_llm import ModelRouter, get_settings
+
+    router = ModelRouter(get_settings(complexity={"light_below": 0.0, "heavy_from": 0.0001}))
+    assert answered(tiered(router=router).invoke("hi")) == "heavy"
+
+
+def test_tokens_of_tools_count_for_the_window():
+    def verbose(a: int) -> int:
+        return a
+
+    verbose.__doc__ = "word " * 2000
+    small = FakeChatModel(text="light", profile={"max_input_tokens": 1500})
+    model = TieredChatModel(light=small, heavy=FakeChatModel(text="heavy"))
+    assert answered(model.invoke("hi")) == "light"
+    assert answered(model.bind_tools([verbose]).invoke("hi")) == "heavy"
 
 
 HARD = "Analyze the security implications of a zero-trust architecture with mutual TLS"

@@ -16,8 +16,12 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.callbacks.usage import UsageMetadataCallbackHandler
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import RunnableGenerator
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers import BaseTracer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 from tiered_llm import ConfigurationError, TieredChatModel, TierSpec
@@ -29,9 +33,6 @@ USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
 
 class Named(FakeChatModel):
     """A fake that says its model's name, without which langchain-core counts no usage."""
-
-    def _usage(self):
-        return super()._usage()
 
     def _generate(self, *args, **kwargs):
         result = super()._generate(*args, **kwargs)
@@ -213,6 +214,71 @@ def test_the_fallbacks_are_told():
         {"tier": "light", "outcome": "failed", "fault": "timeout"},
         {"tier": "heavy", "outcome": "answered", "fault": None},
     ]
+
+
+class Open(BaseTracer):
+    """A tracer that shows which runs have no end yet."""
+
+    def _persist_run(self, run):
+        pass
+
+
+async def test_a_stream_left_at_any_chunk_leaves_no_run_open():
+    for taken in (1, 2, 3):
+        tracer = Open()
+        stream = tiered().stream("hi", {"callbacks": [tracer]})
+        for _ in range(taken):
+            next(stream)
+        stream.close()
+        assert tracer.run_map == {}
+        astream = tiered().astream("hi", {"callbacks": [tracer]})
+        for _ in range(taken):
+            await anext(astream)
+        await astream.aclose()
+        assert tracer.run_map == {}
+
+
+async def test_what_is_current_is_unchanged_while_a_stream_is_suspended():
+    before = var_child_runnable_config.get()
+    stream, astream = tiered().stream("hi"), tiered().astream("hi")
+    next(stream)
+    await anext(astream)
+    assert var_child_runnable_config.get() is before
+    stream.close()
+    await astream.aclose()
+
+
+def test_a_stream_without_a_last_chunk_is_given_one():
+    def letters(_messages):
+        yield AIMessageChunk("a")
+        yield AIMessageChunk("b")
+
+    chunks = list(TieredChatModel(light=RunnableGenerator(letters)).stream("hi"))
+    assert [chunk.content for chunk in chunks] == ["a", "b", ""]
+    assert chunks[-1].chunk_position == "last"
+    assert chunks[-1].response_metadata["routing"]["tier"] == "light"
+
+
+def test_a_cached_answer_is_not_signed_in_the_cache():
+    cache = InMemoryCache()
+    model = tiered(cache=cache)
+    model.invoke("hi")
+    model.generate([[HumanMessage("hi")]])
+    stored = [generation for entry in cache._cache.values() for generation in entry]
+    assert stored
+    assert not any("routing" in g.message.response_metadata for g in stored)
+
+
+def test_a_model_kept_in_a_graphs_state_finds_its_tiers_and_no_key_again():
+    serde = JsonPlusSerializer(allowed_msgpack_modules=True)
+    spec = TierSpec(tier="light", model_id="ollama/zzz", base_url="http://gpu:1", api_key="sk-KEY")
+    kind, dumped = serde.dumps_typed(TieredChatModel(light=spec, temperature=0.5))
+    assert b"sk-KEY" not in dumped
+    there = serde.loads_typed((kind, dumped))
+    assert there.light.spec == spec.model_copy(update={"api_key": None})
+    assert there.temperature == 0.5
+    with pytest.raises(ConfigurationError, match="a ready Named"):
+        TieredChatModel(**tiered().model_dump(include={"light"}))
 
 
 # --- fields inherited from BaseChatModel: each honoured, or refused ---

@@ -9,6 +9,8 @@ import ollama
 import openai
 import pytest
 from langchain_core import exceptions as lc
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.runnables import RunnableGenerator
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from tiered_llm import TieredChatModel
@@ -78,6 +80,36 @@ def test_what_is_no_tiers_fault_passes_through(error):
     with pytest.raises(type(error)):
         list(model.stream("hi"))
     assert heavy.calls == []
+
+
+def test_a_callback_handlers_error_is_no_dead_tier():
+    class Ledger(BaseCallbackHandler):
+        raise_error = True
+        run_inline = True
+
+        def on_chat_model_start(self, *args, **kwargs):
+            raise ConnectionError("the ledger is down")
+
+    light, heavy = FakeChatModel(), FakeChatModel()
+    model = TieredChatModel(light=light, heavy=heavy)
+    for door in (model.invoke, lambda *given: list(model.stream(*given))):
+        with pytest.raises(ConnectionError, match="ledger"):
+            door("hi", {"callbacks": [Ledger()]})
+    assert light.calls == heavy.calls == []
+
+
+async def test_a_stream_with_nothing_in_it_is_a_fault():
+    def nothing(_messages):
+        yield from ()
+
+    light = RunnableGenerator(nothing)
+    model = TieredChatModel(light=light, heavy=FakeChatModel(text="heavy"))
+    chunks = list(model.stream("hi"))
+    assert chunks[-1].response_metadata["routing"]["attempts"][0] == {
+        "tier": "light",
+        "outcome": "failed",
+        "fault": "interrupted",
+    }
 
 
 async def test_an_empty_stream_is_a_fault():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -88,6 +88,40 @@ async def test_who_is_cancelled_just_as_the_turn_comes_gives_it_back():
     with pytest.raises(asyncio.CancelledError):
         await waiting
     async with asyncio.timeout(5), gate.aenter():
+        pass
+
+
+async def test_who_is_cancelled_while_the_turn_is_being_given_gives_it_back(monkeypatch):
+    gate, waiting = Gate(1), []
+    give = Future.set_result
+
+    def cancel_first(turn, result):
+        waiting[0].cancel()
+        give(turn, result)
+
+    async with gate.aenter():
+        waiting.append(asyncio.create_task(_visit(gate)))
+        await asyncio.sleep(0)
+        monkeypatch.setattr(Future, "set_result", cancel_first)
+    monkeypatch.undo()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+    async with asyncio.timeout(5), gate.aenter():
+        pass
+
+
+def test_a_thread_interrupted_while_it_waits_gives_its_turn_away(monkeypatch):
+    gate = Gate(1)
+
+    def interrupted(_turn):
+        raise KeyboardInterrupt
+
+    with gate.enter():
+        monkeypatch.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt), gate.enter():
+            pass
+        monkeypatch.undo()
+    with gate.enter():
         pass
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from uuid import uuid4
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiered_llm.errors import NoCapableTierError
+from tiered_llm.errors import ConfigurationError, NoCapableTierError
 from tiered_llm.routing import DEFAULT_RULES, Bar, Lower, ModelRouter, Pick, Raise, fallback_order
 from tiered_llm.settings import get_settings
 from tiered_llm.tiers import Ability, Tier, TierSpec
@@ -153,6 +156,16 @@ def test_across_turns_a_switch_must_pay_for_the_lost_prefix(score, held, prefix,
     assert decide(score, settings, held_tier=held, prefix_tokens=prefix).tier == tier
 
 
+def test_the_price_of_a_switch_is_for_the_scores_sake_alone():
+    settings = get_settings(routing={"switch_margin": 0.5, "critical_capabilities": ["audit"]})
+    held = {"held_tier": LIGHT, "prefix_tokens": 4000}
+    assert decide(0.4, settings, **held).tier == LIGHT
+    assert decide(0.4, settings, **held, task_type="thinking").tier == HEAVY
+    assert decide(0.4, settings, **held, agent_capabilities=("audit",)).tier == HEAVY
+    assert decide(0.4, settings, **held, in_turn=True).tier == LIGHT
+    assert "switch_margin" not in rules_of(decide(0.4, settings, **held, in_turn=True))
+
+
 def test_without_a_margin_turns_switch_freely():
     assert decide(0.31, held_tier=LIGHT, prefix_tokens=10**6).tier == STANDARD
 
@@ -212,6 +225,27 @@ def test_users_add_rules_of_their_own():
     ]
 
 
+def test_a_rule_may_name_a_tier_by_its_name_say_nothing_and_have_no_name():
+    class Named:
+        def __call__(self, view):
+            return [Pick("heavy", "by name"), Raise("light", "at least")]
+
+    decision = decide(0.0, rules=[lambda view: None, Named()])
+    assert decision.tier is HEAVY
+    assert [str(reason) for reason in decision.reasons] == [
+        "Named: pick heavy: by name",
+        "Named: raise light: at least",
+    ]
+
+
+def test_a_fixed_tier_that_is_not_among_the_tiers_is_refused_at_the_start():
+    settings = get_settings(routing_enabled=False, fixed_tier="heavy")
+    with pytest.raises(ConfigurationError, match="heavy is not among the tiers"):
+        ModelRouter(settings, specs={LIGHT: spec(LIGHT)})
+    with pytest.raises(ConfigurationError, match="use one of light"):
+        ModelRouter(settings).with_specs({LIGHT: spec(LIGHT)})
+
+
 def test_a_final_pick_silences_the_rules_after_it():
     def first(_view):
         yield Pick(HEAVY, "because", final=True)
@@ -239,8 +273,9 @@ def test_the_policy_version_changes_with_tiers_settings_and_rules():
         router(complexity={"light_below": 0.2}).policy_version,
         ModelRouter(get_settings(), rules=DEFAULT_RULES[:3]).policy_version,
         ModelRouter(get_settings(), specs={LIGHT: spec(LIGHT)}).policy_version,
+        ModelRouter(get_settings(), specs={LIGHT: spec(LIGHT, tools=False)}).policy_version,
     }
-    assert len(versions) == 4
+    assert len(versions) == 5
     assert router().policy_version == router().policy_version
 
 
@@ -290,6 +325,10 @@ def test_a_decision_survives_json():
     agent = AgentSpec(lowest_tier=STANDARD)
     decision = decide(0.2, agent_spec=agent, tenant_id="t", session_id="s", task_type="x")
     assert RoutingDecision.from_json(decision.to_json()) == decision
+    odd = RoutingDecision(
+        selected_tier="light", tenant_id=uuid4(), factors=MappingProxyType({"a": 0.5})
+    )
+    assert RoutingDecision.from_json(odd.to_json()) == odd
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"timestamp": "2026-01-01", "reasons": []}', "x"])

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _RUNTIME = "__pregel_runtime"
 """Where LangGraph keeps the runtime in a config; read there, langgraph need not be imported."""
 
+_NO_TIER_OF_ITS_OWN = {None, *Tier}
+
 CONTEXT_NAMES = ("tenant_id", "task_type", "tier", "agent_spec", "session_id")
 
 
@@ -60,7 +62,8 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         ConfigurationError: A tier that does not exist, or a malformed agent spec.
     """
     configurable = {**_enclosing(), **(config.get("configurable") or {})}
-    places = (configurable, config.get("metadata") or {}, _runtime_context(configurable), defaults)
+    metadata = _ours(config.get("metadata") or {})
+    places = (configurable, metadata, _runtime_context(configurable), defaults)
     found = {name: _first(places, name) for name in CONTEXT_NAMES}
     session = found["session_id"] or configurable.get("thread_id")
     agent = _checked("agent_spec", found["agent_spec"], AgentSpec.parse)
@@ -79,6 +82,13 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
 def _enclosing() -> Mapping[str, Any]:
     """What is configurable in the run around this call, if there is one."""
     return (var_child_runnable_config.get() or {}).get("configurable") or {}
+
+
+def _ours(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata without a `tier` that is none of ours: a customer's plan, say."""
+    if metadata.get("tier") in _NO_TIER_OF_ITS_OWN:
+        return metadata
+    return {name: value for name, value in metadata.items() if name != "tier"}
 
 
 def _first(places: tuple[Any, ...], name: str) -> Any:

@@ -23,7 +23,15 @@ from langchain_core.language_models.chat_model_stream import AsyncChatModelStrea
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatResult, LLMResult
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, Field, InstanceOf, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PrivateAttr,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import override
 
 from tiered_llm.chat_model.configurable import ConfigurableTieredModel
@@ -32,11 +40,15 @@ from tiered_llm.chat_model.generating import configs_for, joined
 from tiered_llm.chat_model.preparing import prepare
 from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.chat_model.structured import StructuredTieredModel
-from tiered_llm.chat_model.tier_models import endpoints_for, refuse_unknown
+from tiered_llm.chat_model.tier_models import (
+    endpoints_for,
+    refuse_unknown,
+    refuse_what_cannot_be_handed_down,
+)
 from tiered_llm.complexity import ComplexityEstimator
-from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.fallback import BoundTools, Entry, Structured
 from tiered_llm.pipeline import Pipeline
+from tiered_llm.providers import Endpoint
 from tiered_llm.routing import ModelRouter
 from tiered_llm.settings import Settings, get_settings
 from tiered_llm.tiers import Tier
@@ -68,11 +80,11 @@ class TieredChatModel(SelfDescribing):
         extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
     )
 
-    light: Any = Field(default=None, exclude=True, repr=False)
+    light: Any = Field(default=None, repr=False)
     """Model of the light tier."""
-    standard: Any = Field(default=None, exclude=True, repr=False)
+    standard: Any = Field(default=None, repr=False)
     """Model of the standard tier."""
-    heavy: Any = Field(default=None, exclude=True, repr=False)
+    heavy: Any = Field(default=None, repr=False)
     """Model of the heavy tier."""
     settings: InstanceOf[Settings] | None = Field(default=None, exclude=True, repr=False)
     """Settings in force; `get_settings()` if left out."""
@@ -103,13 +115,24 @@ class TieredChatModel(SelfDescribing):
         """
         refuse_unknown(fields, type(self).model_fields)
         if fields.get("settings") is None:
-            fields["settings"] = get_settings()
+            router = fields.get("router")
+            fields["settings"] = router.settings if router is not None else get_settings()
         super().__init__(**fields)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None, **fields: Any) -> Self:
         """A model of the settings' tiers; `get_settings()` if none are handed in."""
         return cls(settings=settings, **fields)
+
+    @field_serializer("light", "standard", "heavy")
+    def _dump_tier(self, value: Any) -> Any:
+        """A tier as its spec without key: a model kept in a graph's state finds its tiers again."""
+        return value.dump() if isinstance(value, Endpoint) else value
+
+    @field_validator("tenant_id", "session_id", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return None if value is None else str(value)
 
     @field_validator("agent_spec", mode="before")
     @classmethod
@@ -122,16 +145,8 @@ class TieredChatModel(SelfDescribing):
         for tier, endpoint in stages.endpoints.items():
             setattr(self, tier.value, endpoint)
         self._built = (self._parts(), stages)
-        self._refuse_two_limiters(stages)
+        refuse_what_cannot_be_handed_down(self, stages.endpoints)
         return self
-
-    def _refuse_two_limiters(self, stages: Pipeline) -> None:
-        for tier, endpoint in stages.endpoints.items():
-            if self.rate_limiter is not None and getattr(endpoint.model, "rate_limiter", None):
-                wrong = f"the {tier.value} tier's model has a rate limiter of its own"
-                right = "set one on the TieredChatModel or on the tiers' models, not both"
-                problem = Problem(source="arguments", key="rate_limiter", wrong=wrong, right=right)
-                raise ConfigurationError([problem])
 
     # --- the pipeline ---
 

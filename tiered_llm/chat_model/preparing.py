@@ -96,9 +96,13 @@ def _outer_config(model: TieredChatModel, config: RunnableConfig) -> RunnableCon
 
 def _parameters(model: TieredChatModel, arguments: dict[str, Any]) -> Parameters:
     """The call's sampling parameters over the model's own; taken out of the arguments."""
-    return Parameters(
+    parameters = Parameters(
         **{name: arguments.pop(name, getattr(model, name)) for name in PARAMETER_NAMES}
     )
+    if not isinstance(parameters.max_tokens, int | None):
+        msg = f"max_tokens is a whole number of tokens, not {type(parameters.max_tokens).__name__}"
+        raise UnsupportedArgumentError(msg)
+    return parameters
 
 
 def _per_tier(given: Mapping[str, Mapping[str, Any]]) -> dict[Tier, dict[str, Any]]:
@@ -113,8 +117,9 @@ def _shape(arguments: dict[str, Any]) -> Shape:
     """The shape that call-time arguments stand for; what it uses is taken out of them."""
     if not isinstance(arguments.get("tools"), BoundTools):
         return Plain()
+    tools = arguments.pop("tools")
     options = {name: arguments.pop(name) for name in _BINDING_OPTIONS if name in arguments}
-    return WithTools(arguments.pop("tools"), options)
+    return WithTools(tools, options) if tools or options else Plain()
 
 
 def _overrides(model: TieredChatModel) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import BaseMessage
 from pydantic import Field
 
 from tiered_llm.complexity import read_conversation
@@ -15,10 +17,9 @@ from tiered_llm.providers import PARAMETER_NAMES, common_profile
 from tiered_llm.tokens import estimate_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from langchain_core.language_models.model_profile import ModelProfile
-    from langchain_core.messages import BaseMessage
 
     from tiered_llm.pipeline import Pipeline
 

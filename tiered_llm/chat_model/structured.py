@@ -64,4 +64,6 @@ class StructuredTieredModel(Runnable[Any, Any]):
         model: Any = self.model
         if isinstance(model, DynamicRunnable):
             model, config = model.prepare(config)
-        return model.stages, prepare(model, input, config, arguments, shape=self.shape)
+        stop = arguments.pop("stop", None)
+        prepared = prepare(model, input, config, arguments, stop=stop, shape=self.shape)
+        return model.stages, prepared

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.runnables import Runnable
 
 from tiered_llm.errors import ConfigurationError, Problem
-from tiered_llm.providers import Endpoint, describe_model
+from tiered_llm.providers import Endpoint, core_of, describe_model
 from tiered_llm.settings import DEFAULT_SPECS
 from tiered_llm.tiers import Tier, TierSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
+    from tiered_llm.chat_model.model import TieredChatModel
     from tiered_llm.settings import Settings
 
 
@@ -67,12 +70,46 @@ def _right(name: str, known: Collection[str]) -> str:
     return f"did you mean {near[0]}?" if near else "see TieredChatModel's fields"
 
 
+_ACT_IN_A_CHAT_MODEL = ("cache", "rate_limiter", "disable_streaming", "output_version")
+
+
+def refuse_what_cannot_be_handed_down(
+    model: TieredChatModel, endpoints: Mapping[Tier, Endpoint]
+) -> None:
+    """Refuse fields that would act inside a tier's chat model, where there is none, or twice.
+
+    Raises:
+        ConfigurationError: There is such a field.
+    """
+    problems = []
+    for tier, endpoint in endpoints.items():
+        core = core_of(endpoint.model)
+        if isinstance(core, BaseChatModel):
+            if model.rate_limiter is not None and core.rate_limiter is not None:
+                wrong = f"the {tier.value} tier's model has a rate limiter of its own"
+                right = "set one on the TieredChatModel or on the tiers' models, not both"
+                problems.append(_argument("rate_limiter", wrong, right))
+            continue
+        for name in _ACT_IN_A_CHAT_MODEL:
+            if name in model.model_fields_set and getattr(model, name):
+                wrong = f"it acts in a chat model; {tier.value} is a {type(core).__name__}"
+                problems.append(_argument(name, wrong, "set it on the models inside"))
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _argument(name: str, wrong: str, right: str) -> Problem:
+    return Problem(source="arguments", key=name, wrong=wrong, right=right)
+
+
 def _endpoint(tier: Tier, value: Any, settings: Settings) -> Endpoint:
     match value:
         case Endpoint():
             return value
         case TierSpec():
             return Endpoint(_meant_for(tier, value))
+        case Mapping():
+            return Endpoint(_meant_for(tier, TierSpec(**{"tier": tier, **value})))
         case str():
             return Endpoint(_spec_of_id(tier, value, settings))
         case Runnable():

@@ -73,7 +73,8 @@ class Conversation:
         history_length: Messages before the latest ask, system messages left out.
         has_images: Whether any message holds an image, audio, video or file.
         input_tokens: Tokens of all messages, each image taken as `IMAGE_TOKENS`.
-        in_turn: Whether tool calls or results follow the latest ask: an agent's turn goes on.
+        in_turn: Whether tool calls or results are the last to follow the latest ask: an
+            agent's turn goes on.
         held_tier: The tier that the routing metadata of the latest AI message names; in a
             turn only messages of that turn count. `None` where none names a tier.
         prefix_tokens: Tokens up to and including that AI message; 0 without one.
@@ -143,8 +144,9 @@ def _kind_of(message: BaseMessage) -> str:
 
 
 def _uses_tools(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> bool:
-    """Whether there are tool calls or results; another node's plain answer is no turn."""
-    return _TOOL in kinds or any(getattr(message, "tool_calls", None) for message in messages)
+    """Whether the messages end amid tool calls; a plain answer ends its agent's turn."""
+    last = max(_last_index(kinds, _AI), 0)
+    return _TOOL in kinds[last:] or any(getattr(m, "tool_calls", None) for m in messages[last:])
 
 
 def _last_index(kinds: Sequence[str], wanted: str) -> int:

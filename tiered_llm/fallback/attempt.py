@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.runnables import Runnable, RunnableBinding
+from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
 
 from tiered_llm.errors import AttemptFailedError
@@ -20,14 +20,13 @@ from tiered_llm.fallback.call import Entry, Signing
 from tiered_llm.fallback.events import aas_events, as_events
 from tiered_llm.fallback.faults import Fault, classify
 from tiered_llm.fallback.gate import Gate
-from tiered_llm.fallback.parts import Part, has_content
-from tiered_llm.providers import adapt
+from tiered_llm.fallback.parts import Begin, End, Part, has_content
+from tiered_llm.providers import adapt, core_of, fields_of, generator_of, rewrapped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import LLMResult
     from langchain_core.runnables import RunnableConfig
 
     from tiered_llm.fallback.call import Call
@@ -61,11 +60,13 @@ class Attempt(Runnable[Any, Any]):
             model, arguments = self._bound(call, self._endpoint.model)
             config = self._traced(call, _childs(config))
             if call.entry is Entry.GENERATE:
-                target, extra = _unbound(model)
-                result = target.generate([input], **_spread(config), **extra, **arguments)
-                return self._signed(call, result)
-            answer = model.invoke(input, config, **arguments)
-        return call.sign(answer, self.spec)
+                generator = generator_of(model)
+                if generator is not None:
+                    target, bound = generator
+                    given = {**_spread(config), **bound, **arguments}
+                    return self._signed(call, target.generate([input], **given))
+            answer = call.sign(model.invoke(input, config, **arguments), self.spec)
+        return _as_result(answer) if call.entry is Entry.GENERATE else answer
 
     async def ainvoke(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
@@ -77,13 +78,13 @@ class Attempt(Runnable[Any, Any]):
                 model, arguments = self._bound(call, self._endpoint.async_model())
                 config = self._traced(call, _childs(config))
                 if call.entry is Entry.GENERATE:
-                    target, extra = _unbound(model)
-                    result = await target.agenerate(
-                        [input], **_spread(config), **extra, **arguments
-                    )
-                    return self._signed(call, result)
-                answer = await model.ainvoke(input, config, **arguments)
-        return call.sign(answer, self.spec)
+                    generator = generator_of(model)
+                    if generator is not None:
+                        target, bound = generator
+                        given = {**_spread(config), **bound, **arguments}
+                        return self._signed(call, await target.agenerate([input], **given))
+                answer = call.sign(await model.ainvoke(input, config, **arguments), self.spec)
+        return _as_result(answer) if call.entry is Entry.GENERATE else answer
 
     def stream(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
@@ -97,10 +98,11 @@ class Attempt(Runnable[Any, Any]):
                 pieces = self._open(call, input, config)
                 held = _hold(pieces)
                 self._refuse_empty(held)
+            yield Begin()
             for piece in chain(held, pieces):
                 yield Part(signing.sign(piece))
             yield from map(Part, signing.missing())
-            yield Part(None, end=True, watched=_watched(config))
+            yield End(watched=_watched(config))
 
     def astream(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
@@ -120,13 +122,14 @@ class Attempt(Runnable[Any, Any]):
                 pieces = await self._aopen(call, messages, config)
                 held = await _ahold(pieces)
                 self._refuse_empty(held)
+            yield Begin()
             for piece in held:
                 yield Part(signing.sign(piece))
             async for piece in pieces:
                 yield Part(signing.sign(piece))
             for piece in signing.missing():
                 yield Part(piece)
-            yield Part(None, end=True, watched=_watched(config))
+            yield End(watched=_watched(config))
 
     def _open(
         self, call: Call, messages: list[BaseMessage], config: RunnableConfig
@@ -162,13 +165,16 @@ class Attempt(Runnable[Any, Any]):
         self, call: Call, model: Runnable[Any, Any]
     ) -> tuple[Runnable[Any, Any], dict[str, Any]]:
         """The model as this call wants it, and the arguments left for the call itself."""
-        given = {**call.arguments, **call.tier_arguments.get(self.spec.tier, {})}
-        updates, arguments = adapt(model, call.parameters, given)
+        own = dict(call.tier_arguments.get(self.spec.tier, {}))
+        parameters = call.parameters.overridden_by(own)
+        updates, arguments = adapt(model, parameters, {**call.arguments, **own})
         if call.stop is not None:
             arguments["stop"] = call.stop
         updates = {**_applicable(self._overrides(call), model), **updates}
         how = tuple((name, _identity(value)) for name, value in sorted(updates.items()))
-        return call.shape.bind(model, lambda: _variant(model, updates), how), arguments
+        core = core_of(model)
+        bound = call.shape.bind(core, lambda: _variant(core, updates), how)
+        return rewrapped(model, bound), arguments
 
     def _overrides(self, call: Call) -> dict[str, Any]:
         cache = self._endpoint.cache(call.overrides.get("cache"))
@@ -202,11 +208,11 @@ class Attempt(Runnable[Any, Any]):
             raise AttemptFailedError(self.spec.tier, Fault.INTERRUPTED.value)
 
     def _signed(self, call: Call, result: LLMResult) -> LLMResult:
-        for generation in result.generations[0]:
-            message = getattr(generation, "message", None)
-            if message is not None:
-                cast("Any", generation).message = call.sign(message, self.spec)
-        return result
+        generations: list[Any] = [
+            generation.model_copy(update={"message": call.sign(generation.message, self.spec)})
+            for generation in cast("Any", result.generations[0])
+        ]  # copies: a cache may hold them too
+        return result.model_copy(update={"generations": [generations]})
 
 
 def _childs(config: RunnableConfig | None) -> RunnableConfig:
@@ -220,7 +226,7 @@ def _childs(config: RunnableConfig | None) -> RunnableConfig:
 
 
 def _applicable(overrides: Any, model: Runnable[Any, Any]) -> dict[str, Any]:
-    fields = getattr(type(model), "model_fields", {})
+    fields = fields_of(model)
     return {name: value for name, value in overrides.items() if name in fields}
 
 
@@ -233,11 +239,9 @@ def _identity(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool)) else id(value)
 
 
-def _unbound(model: Runnable[Any, Any]) -> tuple[Any, dict[str, Any]]:
-    """A chat model and what is bound to it: `generate` is not a runnable's method."""
-    if isinstance(model, RunnableBinding):
-        return model.bound, dict(model.kwargs)
-    return model, {}
+def _as_result(answer: Any) -> LLMResult:
+    """What `generate` gives, of a runnable that has no `generate`."""
+    return LLMResult(generations=[[ChatGeneration(message=answer)]])
 
 
 def _spread(config: RunnableConfig) -> dict[str, Any]:
@@ -247,8 +251,7 @@ def _spread(config: RunnableConfig) -> dict[str, Any]:
 
 
 def _has_events(model: Runnable[Any, Any]) -> bool:
-    target = model.bound if isinstance(model, RunnableBinding) else model
-    return isinstance(target, BaseChatModel)
+    return generator_of(model) is not None
 
 
 def _hold(pieces: Iterator[Any]) -> list[Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage, AIMessageChunk
 
+from tiered_llm.tiers import Tier
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping
 
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
     from tiered_llm.errors import AttemptFailedError
     from tiered_llm.fallback.shapes import Shape
     from tiered_llm.providers import Parameters
-    from tiered_llm.tiers import Tier, TierSpec
+    from tiered_llm.tiers import TierSpec
     from tiered_llm.types import RoutingDecision
 
 
-_TAG = "tier:"
+_TAGS = {tier: f"tier:{tier.value}" for tier in Tier}
 
 
 class Entry(Enum):
@@ -68,15 +70,15 @@ class Call:
             "tiered_llm.reason": str(self.decision.last_word or ""),
             "tiered_llm.attempt": len(self.failures) + 1,
         }
-        tags = [tag for tag in config.get("tags") or [] if not tag.startswith(_TAG)]
-        return {"metadata": metadata, "tags": [*tags, _TAG + tier.value]}
+        tags = [tag for tag in config.get("tags") or [] if tag not in _TAGS.values()]
+        return {"metadata": metadata, "tags": [*tags, _TAGS[tier]]}
 
     def retrace(self, child: RunnableConfig, tier: Tier) -> dict[str, Any]:
         """The same for a further attempt: what its run would inherit names the tier before."""
         callbacks = child.get("callbacks")
         if isinstance(callbacks, BaseCallbackManager):
             callbacks = callbacks.copy()
-            callbacks.remove_tags([tag for tag in callbacks.tags if tag.startswith(_TAG)])
+            callbacks.remove_tags([tag for tag in callbacks.tags if tag in _TAGS.values()])
         return {**self.trace(child, tier), "callbacks": callbacks}
 
     def routing(self, spec: TierSpec) -> dict[str, Any]:

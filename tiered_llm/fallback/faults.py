@@ -76,6 +76,8 @@ _SERVER_ERRORS = range(500, 600)
 
 def classify(error: BaseException) -> Fault | None:
     """The fault that an error stands for; None where no other tier should be tried."""
+    if _from_a_handler(error):
+        return None
     for kind, fault in _BY_CLASS:
         if isinstance(error, kind):
             return fault
@@ -85,6 +87,19 @@ def classify(error: BaseException) -> Fault | None:
     if type(error) in {ValueError, RuntimeError} and _EMPTY.search(str(error)):
         return Fault.INTERRUPTED
     return _by_transport(error)
+
+
+def _from_a_handler(error: BaseException) -> bool:
+    """Whether a callback handler raised it, around the model: a ledger, a tracer.
+
+    Its `ConnectionError` says nothing of the tier, so the frames must tell.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == "langchain_core.callbacks.manager":
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _by_status(status: int, error: BaseException) -> Fault | None:

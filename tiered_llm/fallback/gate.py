@@ -26,7 +26,8 @@ class Gate:
     """Lets at most `limit` callers through, first come first served.
 
     One count for threads and event loops alike; a waiting coroutine does not block its
-    loop, and one that is cancelled while it waits gives its turn away.
+    loop, and one that is cancelled while it waits gives its turn away. A stream holds its
+    place until it is closed: a call made from inside it needs a second one.
     """
 
     def __init__(self, limit: int | None) -> None:
@@ -48,7 +49,8 @@ class Gate:
     def _held(self) -> Iterator[None]:
         turn = self._ask()
         if turn is not None:
-            turn.result()
+            with self._giving_back(turn):
+                turn.result()
         try:
             yield
         finally:
@@ -58,18 +60,21 @@ class Gate:
     async def _aheld(self) -> AsyncIterator[None]:
         turn = self._ask()
         if turn is not None:
-            await self._await(turn)
+            with self._giving_back(turn):
+                await asyncio.wrap_future(turn)
         try:
             yield
         finally:
             self._leave()
 
-    async def _await(self, turn: Future[None]) -> None:
+    @contextmanager
+    def _giving_back(self, turn: Future[None]) -> Iterator[None]:
+        """Who is interrupted while waiting gives the turn away, or back if it had come."""
         try:
-            await asyncio.wrap_future(turn)
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave()  # the turn came while we were being cancelled
+            yield
+        except BaseException:
+            if not turn.cancel():
+                self._leave()
             raise
 
     def _ask(self) -> Future[None] | None:

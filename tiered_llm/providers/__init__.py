@@ -1,8 +1,15 @@
 """From a tier's spec to a LangChain chat model, and what each kind of model understands."""
 
 from tiered_llm.providers.build import build_model, common_profile, describe_model, profile_of
-from tiered_llm.providers.dialects import PARAMETER_NAMES, Parameters, adapt, check_arguments
+from tiered_llm.providers.dialects import (
+    PARAMETER_NAMES,
+    Parameters,
+    adapt,
+    check_arguments,
+    fields_of,
+)
 from tiered_llm.providers.endpoint import Endpoint
+from tiered_llm.providers.wrapping import core_of, generator_of, rewrapped
 
 __all__ = [
     "PARAMETER_NAMES",
@@ -12,6 +19,10 @@ __all__ = [
     "build_model",
     "check_arguments",
     "common_profile",
+    "core_of",
     "describe_model",
+    "fields_of",
+    "generator_of",
     "profile_of",
+    "rewrapped",
 ]

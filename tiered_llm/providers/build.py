@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.language_models.chat_models import BaseChatModel
 
 from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.providers.wrapping import core_of
 from tiered_llm.settings.sections import PROVIDER_URLS
 from tiered_llm.tiers import TierSpec
 
@@ -171,6 +172,7 @@ def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
     What the model says of itself (name, endpoint, profile) comes first; cost weight and
     GPU share are the tier's own, from `base`.
     """
+    model = core_of(model)
     known = getattr(model, "profile", None) or {}
     window = known.get("max_input_tokens") or getattr(model, "num_ctx", None) or _UNKNOWN_WINDOW
     return TierSpec(
@@ -191,15 +193,21 @@ def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
 def _binds_tools(model: Runnable[Any, Any]) -> bool:
     if isinstance(model, BaseChatModel):
         return type(model).bind_tools is not BaseChatModel.bind_tools
-    try:
-        return hasattr(model, "bind_tools")
-    except NameError:  # `with_fallbacks` resolves annotations, some of which cannot be
-        return False
+    return _has(model, "bind_tools")
 
 
 def _structures(model: Runnable[Any, Any]) -> bool:
-    own = getattr(type(model), "with_structured_output", None)
-    return own is not BaseChatModel.with_structured_output or _binds_tools(model)
+    if isinstance(model, BaseChatModel):
+        own = type(model).with_structured_output
+        return own is not BaseChatModel.with_structured_output or _binds_tools(model)
+    return _has(model, "with_structured_output")
+
+
+def _has(model: Runnable[Any, Any], method: str) -> bool:
+    try:
+        return hasattr(model, method)
+    except NameError:  # `with_fallbacks` resolves annotations, some of which cannot be
+        return False
 
 
 def _id_of(model: Runnable[Any, Any]) -> str:

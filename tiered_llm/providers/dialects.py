@@ -8,10 +8,13 @@ parameters are translated and everything else must be named for the tier it is m
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models.chat_models import BaseChatModel
+
 from tiered_llm.errors import UnsupportedArgumentError
+from tiered_llm.providers.wrapping import core_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +39,11 @@ class Parameters:
     max_tokens: int | None = None
     top_p: float | None = None
     seed: int | None = None
+
+    def overridden_by(self, arguments: dict[str, Any]) -> Parameters:
+        """These with a tier's own in their place; those are taken out of the arguments."""
+        own = {name: arguments.pop(name) for name in PARAMETER_NAMES if name in arguments}
+        return replace(self, **own) if own else self
 
     def given(self) -> dict[str, Any]:
         """Those that are set, by name."""
@@ -94,13 +102,19 @@ def _class_from(module: str, name: str) -> type | None:
 def is_ollama(model: Runnable[Any, Any]) -> bool:
     """Whether a model speaks through langchain-ollama."""
     kind = _class_from("langchain_ollama", "ChatOllama")
-    return kind is not None and isinstance(model, kind)
+    return kind is not None and isinstance(core_of(model), kind)
 
 
 def is_openai(model: Runnable[Any, Any]) -> bool:
     """Whether a model speaks through langchain-openai."""
     kind = _class_from("langchain_openai", "ChatOpenAI")
-    return kind is not None and isinstance(model, kind)
+    return kind is not None and isinstance(core_of(model), kind)
+
+
+def fields_of(model: Runnable[Any, Any]) -> Mapping[str, Any]:
+    """The fields that may be set on a chat model's copy; none for another runnable."""
+    core = core_of(model)
+    return type(core).model_fields if isinstance(core, BaseChatModel) else {}
 
 
 def adapt(
@@ -116,7 +130,7 @@ def adapt(
         rest = {name: value for name, value in arguments.items() if name not in _OLLAMA_DROPS}
         options = rest.pop("options", None) or {}
         return {_OLLAMA_NAMES.get(n, n): v for n, v in {**given, **options}.items()}, rest
-    known = getattr(type(model), "model_fields", {})
+    known = fields_of(model)
     if is_openai(model) or not known:
         return {}, {**given, **arguments}
     updates = {name: value for name, value in given.items() if name in known}
@@ -146,7 +160,8 @@ def check_arguments(
                 raise UnsupportedArgumentError(msg)
     for tier, arguments in per_tier.items():
         for name in arguments:
-            if tier in models and _refuses(models[tier], name):
+            known = name in PARAMETER_NAMES or tier not in models
+            if not known and _refuses(models[tier], name):
                 kind = type(models[tier]).__name__
                 msg = f"tier_kwargs[{tier.value!r}]: {kind} does not understand {name!r}"
                 raise UnsupportedArgumentError(msg)

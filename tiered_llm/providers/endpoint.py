@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from langchain_core.caches import BaseCache
 
 from tiered_llm.providers.build import build_model, tls_context
 from tiered_llm.providers.cache import TierCache, cache_in_force
 from tiered_llm.providers.dialects import is_ollama, is_openai
+from tiered_llm.providers.wrapping import core_of, rewrapped
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
@@ -40,13 +40,11 @@ class Endpoint:
         self._ready = model is not None
         self._cache: TierCache | None = None
         self._lock = threading.Lock()
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Runnable[Any, Any]] = (
-            WeakKeyDictionary()
-        )
+        self._by_loop: dict[asyncio.AbstractEventLoop, Runnable[Any, Any]] = {}
 
     def cache(self, outer: BaseCache | bool | None) -> BaseCache | bool | None:
         """What to set as the model's `cache` for a call; None leaves it as it is."""
-        chosen = cache_in_force(self.model, outer)
+        chosen = cache_in_force(core_of(self.model), outer)
         if not isinstance(chosen, BaseCache):
             return chosen
         if self._cache is None or self._cache.inner is not chosen:
@@ -54,6 +52,16 @@ class Endpoint:
                 chosen, f"{self.spec.tier} {self.spec.model_id} {self.spec.base_url}"
             )
         return self._cache
+
+    def dump(self) -> dict[str, Any] | str | None:
+        """Plain values to build the endpoint from again: its spec, without what is secret.
+
+        A ready model cannot be told in plain values: it becomes a text that is no model id,
+        so that reading it is an error rather than another model.
+        """
+        if self._ready:
+            return f"a ready {type(self.model).__name__}"
+        return self.spec.model_dump(mode="json", exclude={"api_key", "model_kwargs"})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the spec where the model was built from it: clients do not travel."""
@@ -70,23 +78,28 @@ class Endpoint:
         if found is not None:
             return found
         with self._lock:
+            for other in [old for old in self._by_loop if old.is_closed()]:
+                del self._by_loop[other]  # a client holds its loop: neither would ever go
             return self._by_loop.setdefault(loop, renewed(self.model))
 
 
-def renewed(model: Any) -> Runnable[Any, Any]:
+def renewed(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """The same model with asynchronous clients of its own, for another event loop.
 
     Models of other providers, and clients that the caller built, are returned as they are.
     """
-    fresh: Runnable[Any, Any] = model
-    if is_ollama(model):
-        fresh = type(model)(**{name: getattr(model, name) for name in model.model_fields_set})
-    elif is_openai(model) and model.http_async_client is None:
+    core: Any = core_of(model)
+    if is_ollama(core):
+        fresh = core.model_copy()
+        fresh._set_clients()  # noqa: SLF001  # what its constructor does; nothing public does
+    elif is_openai(core) and core.http_async_client is None:
         from openai import DefaultAsyncHttpxClient
 
-        client = model.root_async_client.copy(
-            http_client=DefaultAsyncHttpxClient(timeout=model.request_timeout, verify=tls_context())
+        client = core.root_async_client.copy(
+            http_client=DefaultAsyncHttpxClient(timeout=core.request_timeout, verify=tls_context())
         )
         clients = {"root_async_client": client, "async_client": client.chat.completions}
-        fresh = model.model_copy(update=clients)
-    return fresh
+        fresh = core.model_copy(update=clients)
+    else:
+        return model
+    return rewrapped(model, fresh)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from tiered_llm.clock import SYSTEM_CLOCK
-from tiered_llm.errors import NoCapableTierError
+from tiered_llm.errors import ConfigurationError, NoCapableTierError, Problem
 from tiered_llm.routing.rules import DEFAULT_RULES
 from tiered_llm.routing.verdicts import Bar, Lower, Pick, Raise, View
 from tiered_llm.settings import get_settings
@@ -62,6 +62,7 @@ class ModelRouter:
         self.settings = settings or get_settings()
         chosen = self.settings.tiers if specs is None else specs
         self.specs = {tier: chosen[tier] for tier in sorted(chosen)}
+        _check_fixed_tier(self.settings, self.specs)
         self.rules = tuple(rules)
         self.policy_version = _fingerprint(self.settings, self.specs, self.rules)
         self._clock = clock
@@ -70,6 +71,7 @@ class ModelRouter:
         """This router, choosing among other tiers."""
         other = copy(self)
         other.specs = {tier: specs[tier] for tier in sorted(specs)}
+        _check_fixed_tier(other.settings, other.specs)
         other.policy_version = _fingerprint(other.settings, other.specs, other.rules)
         return other
 
@@ -109,7 +111,7 @@ class ModelRouter:
         for rule in self.rules:
             if view.choice != count.choice:
                 view = replace(view, choice=count.choice)
-            if count.hear(rule.__name__, rule(view)):
+            if count.hear(_name(rule), rule(view)):
                 break
         candidates = count.candidates
         selected = count.settle(candidates)
@@ -150,23 +152,24 @@ class _Count:
         self.choice = min(specs, default=Tier.LIGHT)
         self.reasons: list[Reason] = []
 
-    def hear(self, rule: str, verdicts: Iterable[Verdict]) -> bool:
+    def hear(self, rule: str, verdicts: Iterable[Verdict] | None) -> bool:
         """Apply what a rule says; true if no other rule may speak."""
-        for verdict in verdicts:
-            self._apply(verdict)
-            self._note(rule, verdict.effect, verdict.tier, verdict.because)
+        for verdict in verdicts or ():
+            tier = verdict.tier if isinstance(verdict.tier, Tier) else Tier(verdict.tier)
+            self._apply(verdict, tier)
+            self._note(rule, verdict.effect, tier, verdict.because)
         return self._final
 
-    def _apply(self, verdict: Verdict) -> None:
+    def _apply(self, verdict: Verdict, tier: Tier) -> None:
         match verdict:
             case Pick():
-                self.choice, self._final = verdict.tier, verdict.final
+                self.choice, self._final = tier, verdict.final
             case Raise():
-                self.choice = max(self.choice, verdict.tier)
+                self.choice = max(self.choice, tier)
             case Lower():
-                self.choice = min(self.choice, verdict.tier)
+                self.choice = min(self.choice, tier)
             case Bar():
-                self._barred.setdefault(verdict.tier, []).append(verdict.because)
+                self._barred.setdefault(tier, []).append(verdict.because)
 
     @property
     def candidates(self) -> tuple[Tier, ...]:
@@ -188,13 +191,27 @@ class _Count:
         self.reasons.append(Reason(rule=rule, effect=effect, tier=tier, because=because))
 
 
+def _name(rule: Rule) -> str:
+    """What stands in the reasons; a partial or an object is named by its class."""
+    return getattr(rule, "__name__", type(rule).__name__)
+
+
+def _check_fixed_tier(settings: Settings, specs: Mapping[Tier, TierSpec]) -> None:
+    fixed = settings.fixed_tier
+    if settings.routing_enabled or fixed is None or fixed in specs:
+        return
+    wrong, right = f"{fixed.value} is not among the tiers", f"use one of {', '.join(specs)}"
+    problem = Problem(source="arguments", key="fixed_tier", wrong=wrong, right=right)
+    raise ConfigurationError([problem])
+
+
 def _fingerprint(settings: Settings, specs: Mapping[Tier, TierSpec], rules: Sequence[Rule]) -> str:
     """Eight hexadecimal digits that change when tiers, settings or rules do."""
     parts = [
         settings.complexity.model_dump_json(),
         settings.routing.model_dump_json(),
-        str(settings.routing_enabled),
-        *(f"{tier.value}={spec.model_id}" for tier, spec in specs.items()),
-        *(rule.__name__ for rule in rules),
+        f"{settings.routing_enabled} {settings.fixed_tier}",
+        *(spec.model_dump_json(exclude={"api_key", "model_kwargs"}) for spec in specs.values()),
+        *map(_name, rules),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]

@@ -42,28 +42,37 @@ def task_type(view: View) -> Iterator[Verdict]:
         yield Pick(tier, f"task type {task}")
 
 
-def agent_spec(view: View) -> Iterator[Verdict]:
-    """The asking agent's preference and bounds."""
+def agent_preference(view: View) -> Iterator[Verdict]:
+    """The tier that the asking agent prefers."""
+    spec = view.request.agent_spec
+    if spec is not None and spec.preferred_tier is not None:
+        yield Pick(spec.preferred_tier, "the agent prefers it")
+
+
+def criticality(view: View) -> Iterator[Verdict]:
+    """A critical agent, or one that can do something critical, thinks with the heaviest model.
+
+    It speaks after `turn_hold` and `switch_margin`: no saving is worth a critical mistake.
+    """
+    spec = view.request.agent_spec
+    if spec is not None and spec.criticality in {"high", "critical"}:
+        yield Raise(Tier.HEAVY, f"the agent's criticality is {spec.criticality}")
+    critical = view.settings.routing.critical_capabilities
+    for capability in view.request.agent_capabilities if critical else ():
+        if capability in critical:
+            yield Raise(Tier.HEAVY, f"capability {capability} is critical")
+
+
+def agent_bounds(view: View) -> Iterator[Verdict]:
+    """The asking agent's lowest and highest tier, for the fallbacks too."""
     spec = view.request.agent_spec
     if spec is None:
         return
-    if spec.preferred_tier is not None:
-        yield Pick(spec.preferred_tier, "the agent prefers it")
-    if spec.criticality in {"high", "critical"}:
-        yield Raise(Tier.HEAVY, f"the agent's criticality is {spec.criticality}")
     for tier in view.specs:
         if spec.lowest_tier is not None and tier < spec.lowest_tier:
             yield Bar(tier, f"below the agent's lowest tier, {spec.lowest_tier.value}")
         if spec.highest_tier is not None and tier > spec.highest_tier:
             yield Bar(tier, f"above the agent's highest tier, {spec.highest_tier.value}")
-
-
-def critical_capabilities(view: View) -> Iterator[Verdict]:
-    """An agent that can do something critical thinks with the heaviest model."""
-    critical = view.settings.routing.critical_capabilities
-    for capability in view.request.agent_capabilities:
-        if capability in critical:
-            yield Raise(Tier.HEAVY, f"capability {capability} is critical")
 
 
 def turn_hold(view: View) -> Iterator[Verdict]:
@@ -74,7 +83,7 @@ def turn_hold(view: View) -> Iterator[Verdict]:
 
 
 def switch_margin(view: View) -> Iterator[Verdict]:
-    """Across turns, a switch must be worth reading the conversation anew.
+    """Across turns, a switch for the score's sake must be worth reading the conversation anew.
 
     The price of the lost prefix cache is `switch_margin` for each 1,000 tokens of it, in
     units of score; the score must lie that far beyond the threshold it crossed.
@@ -145,11 +154,12 @@ def _wanted_output(view: View, spec: TierSpec) -> int:
 DEFAULT_RULES: tuple[Rule, ...] = (
     kill_switch,
     score_thresholds,
-    task_type,
-    agent_spec,
-    critical_capabilities,
     switch_margin,
+    task_type,
+    agent_preference,
     turn_hold,
+    criticality,
+    agent_bounds,
     forced_tier,
     tenant_cap,
     abilities,
