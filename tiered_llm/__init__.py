@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         AllTiersFailedError,
         ConfigurationError,
         NoCapableTierError,
+        StreamInterruptedError,
         TieredLLMError,
         UnsupportedArgumentError,
     )
@@ -44,6 +45,7 @@ _HOMES = {
     "RoutingDecision": "types",
     "RoutingRequest": "types",
     "Settings": "settings",
+    "StreamInterruptedError": "errors",
     "Tier": "tiers",
     "TierSpec": "tiers",
     "TieredChatModel": "chat_model",
@@ -66,6 +68,7 @@ __all__ = [
     "RoutingDecision",
     "RoutingRequest",
     "Settings",
+    "StreamInterruptedError",
     "Tier",
     "TierSpec",
     "TieredChatModel",

@@ -7,6 +7,7 @@ TieredLLMError
 ├── UnsupportedArgumentError   a call-time argument that some tier would not understand
 ├── AttemptFailedError         one tier failed in a way that another may not
 ├── AllTiersFailedError        every tier that could be tried failed
+├── StreamInterruptedError     a stream broke after it had begun to answer
 └── EndpointError              a command needs an endpoint that does not answer
 ```
 
@@ -16,7 +17,7 @@ No message holds prompt text, keys or tenant ids.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,6 +124,49 @@ class AllTiersFailedError(TieredLLMError):
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Pickle as its parts; the causes stay behind."""
         return type(self), (self.attempts,)
+
+
+class StreamInterruptedError(TieredLLMError):
+    """A stream broke after it had begun to answer; no other tier is mixed into it.
+
+    The provider's own error, if it raised one, is the `__cause__`; a stream that merely
+    stopped, without saying that the answer was at its end, has none.
+
+    Attributes:
+        tier: The tier that was answering.
+        fault: The fault's class.
+        partial_text: What was streamed so far.
+        tool_calls: Tool calls streamed so far, as far as their JSON can be read.
+        usage: Tokens used: `input_tokens`, `output_tokens`, `total_tokens`.
+        usage_estimated: Whether the provider did not tell, and `usage` is an estimate.
+    """
+
+    def __init__(  # noqa: PLR0913  # all that is known of the stream
+        self,
+        *,
+        tier: Tier,
+        fault: str,
+        partial_text: str,
+        tool_calls: Sequence[Any],
+        usage: Mapping[str, Any],
+        usage_estimated: bool,
+    ) -> None:
+        """Say who broke off, and when; the text itself stays out of the message."""
+        self.tier, self.fault, self.partial_text = tier, fault, partial_text
+        self.tool_calls, self.usage = list(tool_calls), dict(usage)
+        self.usage_estimated = usage_estimated
+        super().__init__(
+            f"the {tier.value} tier broke off ({fault}) after {len(partial_text)} characters;"
+            " what came is in partial_text, and the call may be made again"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as its parts; the cause stays behind."""
+        return _interrupted, (self.__dict__,)
+
+
+def _interrupted(parts: dict[str, Any]) -> StreamInterruptedError:
+    return StreamInterruptedError(**parts)
 
 
 class EndpointError(TieredLLMError):

@@ -10,7 +10,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 from wiring import to
 
-from tiered_llm import AllTiersFailedError, TieredChatModel
+from tiered_llm import AllTiersFailedError, StreamInterruptedError, TieredChatModel
 from tiered_llm.errors import AttemptFailedError
 from tiered_llm.testing import Answer, Fault
 from tiered_llm.tiers import Tier
@@ -113,6 +113,91 @@ def test_a_tier_that_stalls_is_replaced_after_its_timeout(simulated_tiers, serve
         heavy=heavy.model_copy(update={"tier": Tier.HEAVY}),
     )
     assert attempts(DOORS[door](model))[0] == ("light", "failed", "timeout")
+
+
+ANSWER = Answer(text="one two three four five six seven eight")
+
+BREAKS = {
+    "cut": Fault.cut(at="content", after=3, answer=ANSWER),
+    "closed": Fault.cut(at="content", after=3, reset=False, answer=ANSWER),
+    "early end": Fault.early_end(after=3, answer=ANSWER),
+    "bad chunk": Fault.bad_chunk(after=3, answer=ANSWER),
+    "error event": Fault.error_event(after=3, answer=ANSWER),
+}
+
+
+async def aevents(model):
+    stream = await model.astream_events("hello", version="v3")
+    async for piece in stream.text:
+        yield piece
+
+
+STREAMS = {
+    "stream": lambda m: (chunk.text for chunk in m.stream("hello")),
+    "astream": lambda m: (chunk.text async for chunk in m.astream("hello")),
+    "stream_events": lambda m: iter(m.stream_events("hello", version="v3").text),
+    "astream_events": aevents,
+}
+
+
+def read_into(seen, pieces):
+    async def aread():
+        async for piece in pieces:
+            seen.append(piece)  # what came before the error counts
+
+    if hasattr(pieces, "__aiter__"):
+        asyncio.run(aread())
+    else:
+        seen.extend(pieces)
+
+
+@pytest.mark.parametrize("door", STREAMS)
+@pytest.mark.parametrize("fault", BREAKS)
+@pytest.mark.parametrize("first", ["ollama", "vllm"])
+def test_a_stream_that_breaks_off_is_one_error_with_all_there_was(
+    pair, servers, first, fault, door
+):
+    (server, name), (other, _) = servers[first]
+    server.script(name, BREAKS[fault])
+    seen = []
+    with pytest.raises(StreamInterruptedError) as caught:
+        read_into(seen, STREAMS[door](pair(first)))
+    error = caught.value
+    assert "".join(seen) == error.partial_text == "one two three"
+    assert error.tier == "light"
+    assert (error.__cause__ is None) == (fault == "early end")
+    assert error.usage_estimated
+    assert error.usage["output_tokens"] >= 3
+    assert other.requests == []
+
+
+IN_ONE_DOCUMENT = {"cut", "closed", "bad chunk"}
+"""What can happen to vLLM's whole answer, which is one JSON document; Ollama's is a stream."""
+
+WHOLE = [("ollama", fault) for fault in BREAKS] + [
+    ("vllm", fault) for fault in BREAKS if fault in IN_ONE_DOCUMENT
+]
+
+
+@pytest.mark.parametrize("door", ["invoke", "ainvoke", "generate"])
+@pytest.mark.parametrize(("first", "fault"), WHOLE)
+def test_a_whole_answer_that_breaks_off_is_asked_of_the_next_tier(
+    pair, servers, first, fault, door
+):
+    (server, name), (other, other_name) = servers[first]
+    server.script(name, BREAKS[fault])
+    other.script(other_name, Answer(text="the other answers"))
+    answer = DOORS[door](pair(first))
+    assert answer.text == "the other answers"
+    assert [tier for tier, _, _ in attempts(answer)] == ["light", "heavy"]
+
+
+@pytest.mark.parametrize("first", ["ollama", "vllm"])
+def test_a_stream_that_ends_early_before_it_answers_is_replaced(pair, servers, first):
+    (server, name), _ = servers[first]
+    server.script(name, Fault.early_end(after=0, answer=ANSWER))
+    answer = DOORS["stream"](pair(first))
+    assert attempts(answer)[0] == ("light", "failed", "interrupted")
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -12,6 +12,7 @@ from tiered_llm.errors import (
     ConfigurationError,
     NoCapableTierError,
     Problem,
+    StreamInterruptedError,
     TieredLLMError,
 )
 from tiered_llm.tiers import Tier
@@ -26,6 +27,14 @@ PROBLEM = Problem(source=".env", key="MODEL_LIGHT", wrong="empty", right="give a
         NoCapableTierError({Tier.LIGHT: ["too small"], Tier.HEAVY: ["no tools", "too dear"]}),
         AttemptFailedError(Tier.LIGHT, "timeout"),
         AllTiersFailedError([AttemptFailedError(Tier.LIGHT, "timeout")]),
+        StreamInterruptedError(
+            tier=Tier.LIGHT,
+            fault="timeout",
+            partial_text="so far",
+            tool_calls=[],
+            usage={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+            usage_estimated=True,
+        ),
     ],
 )
 def test_an_error_survives_pickling(error):

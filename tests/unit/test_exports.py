@@ -22,6 +22,7 @@ PUBLIC = [
     "RoutingDecision",
     "RoutingRequest",
     "Settings",
+    "StreamInterruptedError",
     "Tier",
     "TierSpec",
     "TieredChatModel",

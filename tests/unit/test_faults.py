@@ -13,7 +13,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableGenerator
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
-from tiered_llm import TieredChatModel
+from tiered_llm import StreamInterruptedError, TieredChatModel
 from tiered_llm.fallback import Fault, classify
 from tiered_llm.testing import FakeChatModel
 
@@ -136,8 +136,19 @@ async def test_once_content_is_out_no_other_tier_is_mixed_in():
         async for chunk in model.astream("hi"):
             seen.append(chunk.content)  # noqa: PERF401  # what came before the error counts
 
-    with pytest.raises(ConnectionError):
+    with pytest.raises(StreamInterruptedError) as caught:
         read()
-    with pytest.raises(ConnectionError):
+    with pytest.raises(StreamInterruptedError):
         await aread()
     assert seen == ["a", " b"] * 2
+    error = caught.value
+    assert (error.tier, error.fault, error.partial_text) == ("light", "unreachable", "a b")
+    assert isinstance(error.__cause__, ConnectionError)
+    assert error.usage_estimated
+    assert error.usage["input_tokens"] > 0
+
+
+def test_a_bug_after_content_stays_what_it_is():
+    broken = FakeChatModel(text="a b c", error=KeyError("bug"), error_after=2)
+    with pytest.raises(KeyError):
+        list(TieredChatModel(light=broken).stream("hi"))

@@ -76,7 +76,9 @@ def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
         stop=stop if stop is not None else model.stop,
         entry=entry,
     )
-    return Prepared(_request(model, messages, config, call), call, messages, config)
+    request = _request(model, messages, config, call)
+    call.input_tokens = request.input_tokens
+    return Prepared(request, call, messages, config)
 
 
 def _outer_config(model: TieredChatModel, config: RunnableConfig) -> RunnableConfig:

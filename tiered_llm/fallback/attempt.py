@@ -11,17 +11,26 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
 
 from tiered_llm.errors import AttemptFailedError
-from tiered_llm.fallback.call import Entry, Signing
+from tiered_llm.fallback.call import Entry
 from tiered_llm.fallback.events import aas_events, as_events
 from tiered_llm.fallback.faults import Fault, classify
 from tiered_llm.fallback.gate import Gate
 from tiered_llm.fallback.parts import Begin, End, Part, has_content
-from tiered_llm.providers import adapt, core_of, fields_of, generator_of, rewrapped
+from tiered_llm.fallback.signing import Signing, finished
+from tiered_llm.providers import (
+    adapt,
+    core_of,
+    fields_of,
+    generator_of,
+    rewrapped,
+    tells_its_end,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -45,6 +54,7 @@ class Attempt(Runnable[Any, Any]):
         """Take the tier's endpoint."""
         self._endpoint = endpoint
         self._gate = Gate(endpoint.spec.max_concurrency)
+        self._tells_its_end = tells_its_end(endpoint.model)
 
     @property
     def spec(self) -> TierSpec:
@@ -65,7 +75,9 @@ class Attempt(Runnable[Any, Any]):
                     target, bound = generator
                     given = {**_spread(config), **bound, **arguments}
                     return self._signed(call, target.generate([input], **given))
-            answer = call.sign(model.invoke(input, config, **arguments), self.spec)
+            answer = model.invoke(input, config, **arguments)
+            self._refuse_endless(answer)
+            answer = call.sign(answer, self.spec)
         return _as_result(answer) if call.entry is Entry.GENERATE else answer
 
     async def ainvoke(
@@ -83,7 +95,9 @@ class Attempt(Runnable[Any, Any]):
                         target, bound = generator
                         given = {**_spread(config), **bound, **arguments}
                         return self._signed(call, await target.agenerate([input], **given))
-                answer = call.sign(await model.ainvoke(input, config, **arguments), self.spec)
+                answer = await model.ainvoke(input, config, **arguments)
+                self._refuse_endless(answer)
+                answer = call.sign(answer, self.spec)
         return _as_result(answer) if call.entry is Entry.GENERATE else answer
 
     def stream(
@@ -92,16 +106,17 @@ class Attempt(Runnable[Any, Any]):
         """The answer's pieces, none before the stream has committed itself."""
         call: Call = kwargs["call"]
         config = self._traced(call, _childs(config))
-        signing = Signing(call, self.spec)
+        signing = self._signing(call)
         with self._gate.enter():
             with self._failing(call):
                 pieces = self._open(call, input, config)
                 held = _hold(pieces)
-                self._refuse_empty(held)
+                self._refuse_unfinished(held)
             yield Begin()
-            for piece in chain(held, pieces):
-                yield Part(signing.sign(piece))
-            yield from map(Part, signing.missing())
+            with _breaking(signing):
+                for piece in chain(held, pieces):
+                    yield Part(signing.sign(piece))
+                yield from map(Part, signing.missing())
             yield End(watched=_watched(config))
 
     def astream(
@@ -116,19 +131,20 @@ class Attempt(Runnable[Any, Any]):
     async def _astream(
         self, call: Call, messages: list[BaseMessage], config: RunnableConfig
     ) -> AsyncGenerator[Part, None]:
-        signing = Signing(call, self.spec)
+        signing = self._signing(call)
         async with self._gate.aenter():
             with self._failing(call):
                 pieces = await self._aopen(call, messages, config)
                 held = await _ahold(pieces)
-                self._refuse_empty(held)
+                self._refuse_unfinished(held)
             yield Begin()
-            for piece in held:
-                yield Part(signing.sign(piece))
-            async for piece in pieces:
-                yield Part(signing.sign(piece))
-            for piece in signing.missing():
-                yield Part(piece)
+            with _breaking(signing):
+                for piece in held:
+                    yield Part(signing.sign(piece))
+                async for piece in pieces:
+                    yield Part(signing.sign(piece))
+                for piece in signing.missing():
+                    yield Part(piece)
             yield End(watched=_watched(config))
 
     def _open(
@@ -203,11 +219,24 @@ class Attempt(Runnable[Any, Any]):
             call.failures.append(failed)
             raise failed from error
 
-    def _refuse_empty(self, held: list[Any]) -> None:
+    def _signing(self, call: Call) -> Signing:
+        return Signing(call, self.spec, tells_its_end=self._tells_its_end)
+
+    def _refuse_unfinished(self, held: list[Any]) -> None:
+        """Fail where a stream ended before it committed itself, and not by the model's will."""
         if not held:
+            raise AttemptFailedError(self.spec.tier, Fault.INTERRUPTED.value)
+        if not any(map(has_content, held)):
+            self._refuse_endless(held[0] + held[1:] if len(held) > 1 else held[0])
+
+    def _refuse_endless(self, answer: Any) -> None:
+        """Fail where a model that tells the end of its answers did not: it was cut short."""
+        told = not isinstance(answer, AIMessage) or finished(answer.response_metadata)
+        if self._tells_its_end and not told:
             raise AttemptFailedError(self.spec.tier, Fault.INTERRUPTED.value)
 
     def _signed(self, call: Call, result: LLMResult) -> LLMResult:
+        self._refuse_endless(cast("Any", result.generations[0][0]).message)
         generations: list[Any] = [
             generation.model_copy(update={"message": call.sign(generation.message, self.spec)})
             for generation in cast("Any", result.generations[0])
@@ -252,6 +281,18 @@ def _spread(config: RunnableConfig) -> dict[str, Any]:
 
 def _has_events(model: Runnable[Any, Any]) -> bool:
     return generator_of(model) is not None
+
+
+@contextmanager
+def _breaking(signing: Signing) -> Iterator[None]:
+    """Turn a fault after the stream has begun into the error that carries what there was."""
+    try:
+        yield
+    except Exception as error:
+        fault = classify(error)
+        if fault is None:
+            raise
+        raise signing.interrupted(fault) from error
 
 
 def _hold(pieces: Iterator[Any]) -> list[Any]:

@@ -7,12 +7,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage
 
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
     from langchain_core.runnables import RunnableConfig
 
@@ -46,6 +46,7 @@ class Call:
         overrides: Fields that every tier's model takes over from the outer model.
         stop: Stop sequences.
         entry: The door by which the call came in.
+        input_tokens: Tokens that would be sent, estimated.
         decision: Set once the call has been routed.
         failures: The error of each attempt that failed so far.
     """
@@ -57,6 +58,7 @@ class Call:
     overrides: Mapping[str, Any]
     stop: list[str] | None = None
     entry: Entry = Entry.MESSAGE
+    input_tokens: int = 0
     decision: RoutingDecision = field(init=False)
     failures: list[AttemptFailedError] = field(default_factory=list)
     opened: list[AsyncGenerator[Any, None]] = field(default_factory=list)
@@ -114,35 +116,3 @@ class Call:
         """Close what the attempts left open, the last one first."""
         while self.opened:
             await self.opened.pop().aclose()
-
-
-class Signing:
-    """Writes the routing into the piece that ends a stream, or makes one where none comes."""
-
-    __slots__ = ("_call", "_id", "_open", "_spec")
-
-    def __init__(self, call: Call, spec: TierSpec) -> None:
-        """Sign for the tier that streams."""
-        self._call, self._spec = call, spec
-        self._open = False  # whether message chunks came, and no last one yet
-        self._id: str | None = None
-
-    def sign(self, piece: Any) -> Any:
-        """The piece, signed if it is the last one."""
-        if isinstance(piece, AIMessageChunk):
-            if piece.chunk_position != "last":
-                self._open, self._id = True, piece.id
-                return piece
-            self._open = False
-        elif isinstance(piece, dict) and piece.get("event") == "message-finish":
-            metadata = {**(piece.get("metadata") or {}), "routing": self._call.routing(self._spec)}
-            return {**piece, "metadata": metadata}
-        return self._call.sign(piece, self._spec)
-
-    def missing(self) -> Iterator[AIMessageChunk]:
-        """The last chunk, where a model sent none of its own."""
-        if self._open:
-            routing = {"routing": self._call.routing(self._spec)}
-            yield AIMessageChunk(
-                content="", chunk_position="last", id=self._id, response_metadata=routing
-            )

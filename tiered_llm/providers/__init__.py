@@ -7,6 +7,7 @@ from tiered_llm.providers.dialects import (
     adapt,
     check_arguments,
     fields_of,
+    tells_its_end,
 )
 from tiered_llm.providers.endpoint import Endpoint
 from tiered_llm.providers.wrapping import core_of, generator_of, rewrapped
@@ -25,4 +26,5 @@ __all__ = [
     "generator_of",
     "profile_of",
     "rewrapped",
+    "tells_its_end",
 ]

@@ -111,6 +111,11 @@ def is_openai(model: Runnable[Any, Any]) -> bool:
     return kind is not None and isinstance(core_of(model), kind)
 
 
+def tells_its_end(model: Runnable[Any, Any]) -> bool:
+    """Whether a model's answers always say why they ended, so that a lack of it is a cut."""
+    return is_ollama(model) or is_openai(model)
+
+
 def fields_of(model: Runnable[Any, Any]) -> Mapping[str, Any]:
     """The fields that may be set on a chat model's copy; none for another runnable."""
     core = core_of(model)

@@ -1,0 +1,111 @@
+"""What a stream has said so far: its end is signed, and told from a mere stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+
+from tiered_llm.errors import StreamInterruptedError
+from tiered_llm.fallback.faults import Fault
+from tiered_llm.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tiered_llm.fallback.call import Call
+    from tiered_llm.tiers import TierSpec
+
+_REASONS = ("finish_reason", "done_reason", "stop_reason", "status", "done")
+"""Where providers say that, and why, an answer is at its end."""
+
+
+def finished(metadata: Mapping[str, Any]) -> bool:
+    """Whether a message's metadata says that the answer came to its end."""
+    return any(metadata.get(name) for name in _REASONS)
+
+
+class Signing:
+    """Writes the routing into the piece that ends a stream, or makes one where none comes.
+
+    A stream whose model tells its end must have told it: a connection that is closed in
+    good order, but early, looks like a whole answer to every client.
+    """
+
+    __slots__ = ("_call", "_finished", "_id", "_last", "_said", "_spec")
+
+    def __init__(self, call: Call, spec: TierSpec, *, tells_its_end: bool) -> None:
+        """Sign for the tier that streams."""
+        self._call, self._spec = call, spec
+        self._finished = not tells_its_end
+        self._last = True  # until a message chunk shows that this is a stream of messages
+        self._id: str | None = None
+        self._said: list[AIMessageChunk] = []
+
+    def sign(self, piece: Any) -> Any:
+        """The piece, signed if it is the last one.
+
+        Raises:
+            StreamInterruptedError: It is the last one, and the answer had no end.
+        """
+        if isinstance(piece, AIMessageChunk):
+            return self._chunk(piece)
+        if isinstance(piece, dict) and "event" in piece:
+            return self._event(piece)
+        return self._call.sign(piece, self._spec)
+
+    def missing(self) -> Iterator[AIMessageChunk]:
+        """The last chunk, where a model sent none of its own.
+
+        Raises:
+            StreamInterruptedError: The answer had no end.
+        """
+        if not self._last:
+            self._expect_an_end()
+            routing = {"routing": self._call.routing(self._spec)}
+            yield AIMessageChunk(
+                content="", chunk_position="last", id=self._id, response_metadata=routing
+            )
+
+    def interrupted(self, fault: Fault) -> StreamInterruptedError:
+        """The error that says what there was until the stream broke."""
+        whole = self._said[0] + self._said[1:] if self._said else AIMessageChunk(content="")
+        known = isinstance(whole, AIMessageChunk) and whole.usage_metadata
+        return StreamInterruptedError(
+            tier=self._spec.tier,
+            fault=fault.value,
+            partial_text=whole.text,
+            tool_calls=getattr(whole, "tool_calls", []),
+            usage=known or self._estimated(whole.text),
+            usage_estimated=not known,
+        )
+
+    def _estimated(self, text: str) -> UsageMetadata:
+        read, written = self._call.input_tokens, estimate_tokens(text)
+        return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
+
+    def _chunk(self, chunk: AIMessageChunk) -> AIMessage:
+        self._said.append(chunk)
+        self._finished = self._finished or finished(chunk.response_metadata)
+        self._last, self._id = chunk.chunk_position == "last", chunk.id
+        if not self._last:
+            return chunk
+        self._expect_an_end()
+        signed: AIMessage = self._call.sign(chunk, self._spec)
+        return signed
+
+    def _event(self, event: dict[str, Any]) -> dict[str, Any]:
+        if event["event"] == "content-block-delta":
+            delta = event.get("delta") or {}
+            self._said.append(AIMessageChunk(content=delta.get("text") or ""))
+        if event["event"] != "message-finish":
+            return event
+        metadata = event.get("metadata") or {}
+        self._finished = self._finished or finished(metadata)
+        self._expect_an_end()
+        return {**event, "metadata": {**metadata, "routing": self._call.routing(self._spec)}}
+
+    def _expect_an_end(self) -> None:
+        if not self._finished:
+            raise self.interrupted(Fault.INTERRUPTED)
