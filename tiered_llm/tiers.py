@@ -12,7 +12,14 @@ from enum import StrEnum
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_serializer,
+    field_validator,
+)
 
 
 class Tier(StrEnum):
@@ -63,6 +70,23 @@ class Ability(StrEnum):
     VISION = "vision"
     STRUCTURED_OUTPUT = "structured_output"
     JSON_MODE = "json_mode"
+
+
+MASK = "**********"
+"""What stands for a secret, as pydantic writes it."""
+
+
+def _has_account(url: str) -> bool:
+    return "@" in url.partition("://")[2].partition("?")[0]
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        return named and parts.port != 0 and not any(map(str.isspace, url))
+    except ValueError:  # its message may quote the URL
+        return False
 
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9_.-]+/\S+")
@@ -128,14 +152,18 @@ class TierSpec(BaseModel):
     def _check_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            msg = "not a URL: write scheme and host, as in 'http://localhost:11434'"
-            raise ValueError(msg)
-        if parts.username or parts.password:
+        if _has_account(value):
             msg = "holds a user name or password: give the secret as api_key, which is never shown"
             raise ValueError(msg)
+        if not _is_url(value):
+            msg = "not a URL: write scheme and host, as in 'http://localhost:11434'"
+            raise ValueError(msg)
         return value
+
+    @field_serializer("model_kwargs")
+    def _mask_model_kwargs(self, value: dict[str, Any]) -> dict[str, str]:
+        """Names alone: the values may hold a header with a secret."""
+        return dict.fromkeys(value, MASK)
 
     @property
     def provider(self) -> str:

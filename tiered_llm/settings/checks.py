@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from tiered_llm.settings.sections import DEFAULT_WEIGHTS
 from tiered_llm.tiers import Tier
@@ -42,7 +41,6 @@ def check(settings: Settings) -> list[Finding]:
     return [
         *_some_tier(tiers),
         *_names_of_specs(settings),
-        *_urls(tiers),
         *_windows(tiers),
         *_cost_order(tiers),
         *_named_tiers(settings, tiers),
@@ -64,20 +62,6 @@ def _names_of_specs(settings: Settings) -> Iterator[Finding]:
         if spec.tier != tier:
             wrong = f"holds the spec of tier {spec.tier.value}"
             yield Finding(((tier.value, "tier"),), wrong, f"give TierSpec(tier={tier.value!r}, …)")
-
-
-def _urls(tiers: Mapping[Tier, TierSpec]) -> Iterator[Finding]:
-    for tier, spec in tiers.items():
-        if spec.base_url is not None and not _is_reachable_form(spec.base_url):
-            paths = ((tier.value, "base_url"),)
-            yield Finding(paths, "not a URL", "write it as in 'http://localhost:11434'")
-
-
-def _is_reachable_form(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0 and not any(map(str.isspace, url))
-    except ValueError:
-        return False
 
 
 def _windows(tiers: Mapping[Tier, TierSpec]) -> Iterator[Finding]:

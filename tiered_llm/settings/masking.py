@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
+from tiered_llm.tiers import MASK
+
 if TYPE_CHECKING:
     from tiered_llm.settings.catalogue import Entry
 
-MASK = "**********"
 _ACCOUNT = re.compile(r"://(.*)@", re.DOTALL)
 _SECRET_QUERY = re.compile(
     r"([?&][^=&#]*(?:pass|secret|token|key|auth|cred|sig)[^=&#]*=)[^&#]+", re.IGNORECASE

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import (
     Field,
     PrivateAttr,
-    SerializerFunctionWrapHandler,
     ValidationError,
     field_serializer,
     field_validator,
@@ -19,7 +18,7 @@ from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.settings import faults
 from tiered_llm.settings.catalogue import DELIMITER, PREFIX, Entry, catalogue_of
 from tiered_llm.settings.checks import check
-from tiered_llm.settings.masking import masked, masked_table, masked_url, shown
+from tiered_llm.settings.masking import masked, masked_url, shown
 from tiered_llm.settings.merge import Place, Places, merge, nested, places_of
 from tiered_llm.settings.sections import (
     DEFAULT_SPECS,
@@ -171,15 +170,6 @@ class Settings(BaseSettings):
     @field_serializer("store")
     def _mask_store(self, value: str) -> str:
         return masked_url(value)
-
-    @field_serializer("light", "standard", "heavy", mode="wrap")
-    def _mask_model_kwargs(
-        self, value: TierSpec | None, handler: SerializerFunctionWrapHandler
-    ) -> Any:
-        dumped = handler(value)
-        if isinstance(dumped, dict) and dumped.get("model_kwargs"):
-            dumped["model_kwargs"] = masked_table(dumped["model_kwargs"])
-        return dumped
 
     @property
     def tiers(self) -> dict[Tier, TierSpec]:
