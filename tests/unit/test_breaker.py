@@ -7,6 +7,7 @@ import math
 import random
 import sys
 import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -14,8 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tiered_llm.fallback import breaker as module
-from tiered_llm.fallback.breaker import Breaker, BreakerPolicy, Closed, HalfOpen, Open, Outcome
+from tiered_llm.fallback import phases as module
+from tiered_llm.fallback.breaker import Breaker
+from tiered_llm.fallback.phases import BreakerPolicy, Closed, HalfOpen, Open, Outcome
 
 SUCCESS, FAILURE, NEUTRAL, COOLDOWN = Outcome
 PLAIN = BreakerPolicy(jitter=0.0)
@@ -452,9 +454,8 @@ def crowd(callables):
         sys.setswitchinterval(interval)
 
 
-@pytest.mark.parametrize("probes", [1, 3])
-def test_fifty_threads_at_once_get_no_more_than_the_probes(probes):
-    bench = Bench(BreakerPolicy(probes=probes, jitter=0.0))
+def test_fifty_threads_at_once_get_no_more_than_the_probes():
+    bench = Bench()
     bench.call(FAILURE, times=10)
     granted, counts = [], []
 
@@ -477,7 +478,7 @@ def test_fifty_threads_at_once_get_no_more_than_the_probes(probes):
         barrier.wait()
 
     crowd([ask] * 50)
-    assert counts == [0] + [probes] * 1_000
+    assert counts == [0] + [2] * 1_000
 
 
 async def test_fifty_coroutines_at_once_get_no_more_than_the_probes():
@@ -556,19 +557,18 @@ class Reference:
             self.probes[key] = self.clock.now_s + self.policy.probe_lease_s
         return self.period
 
-    def settle(self, key, period, outcome, duration_s, retry_after_s, draw):
+    def settle(self, key, period, end):
         self.look()
-        now_s = self.clock.now_s
         self.probes.pop(key, None)
-        if outcome is COOLDOWN:
-            self.cool_until_s = max(self.cool_until_s, now_s + retry_after_s)
-        if period != self.period or outcome in {NEUTRAL, COOLDOWN}:
+        if end.outcome is COOLDOWN:
+            self.cool_until_s = max(self.cool_until_s, self.clock.now_s + end.retry_after_s)
+        if period != self.period or end.outcome in {NEUTRAL, COOLDOWN}:
             return
-        bad = outcome is FAILURE or duration_s > self.policy.slow_s
+        bad = end.outcome is FAILURE or end.duration_s > self.policy.slow_s
         if self.kind == "closed":
-            self.count(bad, draw)
+            self.count(bad, end.draw)
         elif bad:
-            self.open(min(2 * self.length_s, self.policy.max_open_s), draw)
+            self.open(min(2 * self.length_s, self.policy.max_open_s), end.draw)
         else:
             self.good += 1
             if self.good == self.policy.probes:
@@ -582,22 +582,46 @@ class Reference:
             self.open(self.policy.open_s, draw)
 
 
+@dataclass(frozen=True)
+class End:
+    """How a call ends, and how the dice fall if that opens the breaker."""
+
+    outcome: Outcome
+    duration_s: float
+    retry_after_s: int
+    draw: float
+
+
+ENDS = st.builds(
+    End,
+    outcome=st.sampled_from([SUCCESS, SUCCESS, FAILURE, FAILURE, NEUTRAL, COOLDOWN]),
+    duration_s=st.sampled_from([0.0, 2.0, 2.5]),
+    retry_after_s=st.integers(0, 10),
+    draw=st.sampled_from([0.0, 0.25, 0.5, 0.99]),
+)
+
+
 class BreakerMachine(RuleBasedStateMachine):
     """Whatever happens in whatever order, the breaker says what the reference says.
 
-    Seconds are whole, so that buckets of one second are as exact as a list of times.
+    Seconds are whole, so that buckets of a third are as exact as a list of times.
     """
 
     @initialize(min_calls=st.integers(1, 4), probes=st.integers(1, 3))
     def start(self, min_calls, probes):
         policy = BreakerPolicy(
-            min_calls=min_calls, probes=probes, slow_s=2.0, max_open_s=30.0, probe_lease_s=20.0
+            window_s=10.0,
+            min_calls=min_calls,
+            probes=probes,
+            slow_s=2.0,
+            max_open_s=30.0,
+            probe_lease_s=20.0,
         )
         self.bench = Bench(policy)
         self.reference = Reference(policy, self.bench.clock)
         self.out, self.count = [], 0
 
-    @rule(seconds=st.integers(1, 40))
+    @rule(seconds=st.integers(1, 10))
     def wait(self, seconds):
         self.bench.after(seconds)
 
@@ -613,23 +637,15 @@ class BreakerMachine(RuleBasedStateMachine):
         if permit is not None:
             self.out.append((self.count, period, permit))
 
-    @rule(
-        data=st.data(),
-        outcome=st.sampled_from([SUCCESS, SUCCESS, FAILURE, FAILURE, NEUTRAL, COOLDOWN]),
-        duration_s=st.sampled_from([0.0, 2.0, 2.5]),
-        retry_after_s=st.integers(0, 10),
-        draw=st.sampled_from([0.0, 0.25, 0.5, 0.99]),
-        again=st.sampled_from(list(Outcome)),
-    )
-    def settle(self, data, outcome, duration_s, retry_after_s, draw, again):
+    @rule(end=ENDS, place=st.integers(0, 10**6), again=st.sampled_from(Outcome))
+    def settle(self, end, place, again):
         if not self.out:
             return
-        at = data.draw(st.integers(0, len(self.out) - 1))
-        key, period, permit = self.out.pop(at)
-        self.bench.draw = draw
-        permit.settle(outcome, duration_s, retry_after_s=retry_after_s)
-        permit.settle(again, duration_s, retry_after_s=50.0)
-        self.reference.settle(key, period, outcome, duration_s, retry_after_s, draw)
+        key, period, permit = self.out.pop(place % len(self.out))
+        self.bench.draw = end.draw
+        permit.settle(end.outcome, end.duration_s, retry_after_s=end.retry_after_s)
+        permit.settle(again, retry_after_s=50.0)
+        self.reference.settle(key, period, end)
 
     @rule()
     def lose(self):
