@@ -53,7 +53,8 @@ def silent_tiers(settings: Settings, *, unchecked: bool) -> dict[Tier, str]:
 def _silence(report: TierReport, bad: set[Level]) -> str:
     for finding in report.findings:
         if finding.check in {"endpoint", "model"} and finding.level in bad:
-            return f"{report.model_id} at {report.endpoint}: {finding.found}"
+            where = f" at {report.endpoint}" if report.endpoint else ""
+            return f"{report.model_id}{where}: {finding.found}"
     return ""
 
 
