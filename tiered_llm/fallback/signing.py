@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
 
 from tiered_llm.errors import StreamInterruptedError
@@ -33,15 +33,14 @@ class Signing:
     good order, but early, looks like a whole answer to every client.
     """
 
-    __slots__ = ("_call", "_finished", "_id", "_last", "_said", "_spec")
+    __slots__ = ("_call", "_finished", "_said", "_spec", "_texts")
 
     def __init__(self, call: Call, spec: TierSpec, *, tells_its_end: bool) -> None:
         """Sign for the tier that streams."""
         self._call, self._spec = call, spec
         self._finished = not tells_its_end
-        self._last = True  # until a message chunk shows that this is a stream of messages
-        self._id: str | None = None
         self._said: list[AIMessageChunk] = []
+        self._texts: list[str] = []  # of a stream of events, which has no chunks
 
     def sign(self, piece: Any) -> Any:
         """The piece, signed if it is the last one.
@@ -50,7 +49,12 @@ class Signing:
             StreamInterruptedError: It is the last one, and the answer had no end.
         """
         if isinstance(piece, AIMessageChunk):
-            return self._chunk(piece)
+            self._said.append(piece)
+            self._finished = self._finished or finished(piece.response_metadata)
+            if piece.chunk_position is None:
+                return piece
+            self._expect_an_end()
+            return self._call.sign(piece, self._spec)
         if isinstance(piece, dict) and "event" in piece:
             return self._event(piece)
         return self._call.sign(piece, self._spec)
@@ -61,16 +65,19 @@ class Signing:
         Raises:
             StreamInterruptedError: The answer had no end.
         """
-        if not self._last:
+        if self._said and self._said[-1].chunk_position is None:
             self._expect_an_end()
             routing = {"routing": self._call.routing(self._spec)}
             yield AIMessageChunk(
-                content="", chunk_position="last", id=self._id, response_metadata=routing
+                content="",
+                chunk_position="last",
+                id=self._said[-1].id,
+                response_metadata=routing,
             )
 
     def interrupted(self, fault: Fault) -> StreamInterruptedError:
         """The error that says what there was until the stream broke."""
-        whole = self._said[0] + self._said[1:] if self._said else AIMessageChunk(content="")
+        whole = AIMessageChunk(content="".join(self._texts)) + self._said
         known = isinstance(whole, AIMessageChunk) and whole.usage_metadata
         return StreamInterruptedError(
             tier=self._spec.tier,
@@ -85,20 +92,10 @@ class Signing:
         read, written = self._call.input_tokens, estimate_tokens(text)
         return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
-    def _chunk(self, chunk: AIMessageChunk) -> AIMessage:
-        self._said.append(chunk)
-        self._finished = self._finished or finished(chunk.response_metadata)
-        self._last, self._id = chunk.chunk_position == "last", chunk.id
-        if not self._last:
-            return chunk
-        self._expect_an_end()
-        signed: AIMessage = self._call.sign(chunk, self._spec)
-        return signed
-
     def _event(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["event"] == "content-block-delta":
             delta = event.get("delta") or {}
-            self._said.append(AIMessageChunk(content=delta.get("text") or ""))
+            self._texts.append(delta.get("text") or "")
         if event["event"] != "message-finish":
             return event
         metadata = event.get("metadata") or {}
