@@ -195,9 +195,19 @@ def test_a_whole_answer_that_breaks_off_is_asked_of_the_next_tier(
 @pytest.mark.parametrize("first", ["ollama", "vllm"])
 def test_a_stream_that_ends_early_before_it_answers_is_replaced(pair, servers, first):
     (server, name), _ = servers[first]
-    server.script(name, Fault.early_end(after=0, answer=ANSWER))
-    answer = DOORS["stream"](pair(first))
-    assert attempts(answer)[0] == ("light", "failed", "interrupted")
+    server.script(name, *[Fault.early_end(after=0, answer=ANSWER)] * 2)
+    for door in ("stream", "stream_events"):
+        assert attempts(DOORS[door](pair(first)))[0] == ("light", "failed", "interrupted")
+
+
+@pytest.mark.parametrize("door", ["stream", "stream_events"])
+@pytest.mark.parametrize("first", ["ollama", "vllm"])
+def test_an_answer_of_nothing_is_no_failure(pair, servers, first, door):
+    (server, name), _ = servers[first]
+    server.script(name, Answer(text=""))
+    answer = DOORS[door](pair(first))
+    assert answer.text == ""
+    assert attempts(answer) == [("light", "answered", None)]
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -122,6 +122,14 @@ async def test_a_source_without_an_end_is_an_error():
         _ = event_stream(lambda: iter(())).output
 
 
+async def test_an_answer_of_nothing_is_an_answer():
+    plain, tier = FakeChatModel(text=""), TieredChatModel(light=FakeChatModel(text=""))
+    assert plain.stream_events("hi", version="v3").output.text == ""
+    assert tier.stream_events("hi", version="v3").output.text == ""
+    assert (await (await tier.astream_events("hi", version="v3"))).text == ""
+    assert [chunk.content for chunk in tier.stream("hi")] == ["", ""]
+
+
 def test_nothing_is_asked_before_the_stream_is_looked_at():
     light = FakeChatModel(text="a")
     stream = TieredChatModel(light=light).stream_events("hi", version="v3")

@@ -22,7 +22,7 @@ from tiered_llm.fallback.events import aas_events, as_events
 from tiered_llm.fallback.faults import Fault, classify
 from tiered_llm.fallback.gate import Gate
 from tiered_llm.fallback.parts import Begin, End, Part, has_content
-from tiered_llm.fallback.signing import Signing, finished
+from tiered_llm.fallback.signing import Signing, ends, finished
 from tiered_llm.providers import (
     adapt,
     core_of,
@@ -224,10 +224,9 @@ class Attempt(Runnable[Any, Any]):
 
     def _refuse_unfinished(self, held: list[Any]) -> None:
         """Fail where a stream ended before it committed itself, and not by the model's will."""
-        if not held:
+        silent = self._tells_its_end and not any(map(has_content, held))
+        if not held or (silent and not any(map(ends, held))):
             raise AttemptFailedError(self.spec.tier, Fault.INTERRUPTED.value)
-        if not any(map(has_content, held)):
-            self._refuse_endless(held[0] + held[1:] if len(held) > 1 else held[0])
 
     def _refuse_endless(self, answer: Any) -> None:
         """Fail where a model that tells the end of its answers did not: it was cut short."""

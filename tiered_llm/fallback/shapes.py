@@ -187,10 +187,9 @@ class Structured(Shape):
 
         def bind() -> Runnable[Any, Any]:
             bound: Any = variant()
-            options = {
-                n: v for n, v in self.options.items() if n != "strict" or not is_ollama(bound)
-            }
-            structured: Runnable[Any, Any] = bound.with_structured_output(self.schema, **options)
+            structured: Runnable[Any, Any] = bound.with_structured_output(
+                self.schema, **self.options
+            )
             return structured
 
         return self._bindings.get(model, (how,), bind)

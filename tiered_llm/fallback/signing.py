@@ -26,6 +26,13 @@ def finished(metadata: Mapping[str, Any]) -> bool:
     return any(metadata.get(name) for name in _REASONS)
 
 
+def ends(piece: Any) -> bool:
+    """Whether a chunk or a protocol event says that the answer came to its end."""
+    if isinstance(piece, dict):
+        return finished(piece.get("metadata") or {})
+    return finished(getattr(piece, "response_metadata", None) or {})
+
+
 class Signing:
     """Writes the routing into the piece that ends a stream, or makes one where none comes.
 
