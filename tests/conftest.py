@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+from tiered_llm.fallback import PROCESS_HEALTH
+
 _OURS = ("MODEL_", "TOKEN_BUDGET_", "TIERED_LLM_", "OPENAI_")
 
 
@@ -17,3 +19,10 @@ def clean_environment(tmp_path, monkeypatch):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def fresh_health():
+    """No test opens another one's breakers: they belong to the process."""
+    PROCESS_HEALTH.reset()
+    return PROCESS_HEALTH

@@ -1,7 +1,8 @@
-"""The only module that reads a clock; everything else is handed one."""
+"""The only module that reads a clock or waits for one; everything else is handed one."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,6 +19,14 @@ class Clock(Protocol):
         """Seconds from an arbitrary start, never going back."""
         ...
 
+    def sleep(self, seconds: float) -> None:
+        """Wait in the calling thread."""
+        ...
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait without blocking the event loop."""
+        ...
+
 
 class SystemClock:
     """The machine's clock, in UTC."""
@@ -29,6 +38,14 @@ class SystemClock:
     def monotonic_s(self) -> float:
         """Seconds from an arbitrary start, never going back."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait in the calling thread."""
+        time.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Wait without blocking the event loop."""
+        await asyncio.sleep(seconds)
 
 
 SYSTEM_CLOCK = SystemClock()

@@ -90,40 +90,87 @@ class UnsupportedArgumentError(TieredLLMError, TypeError):
 
 
 class AttemptFailedError(TieredLLMError):
-    """One attempt failed in a way that another tier may not; the next tier is tried.
+    """One attempt failed in a way that another tier may not.
+
+    The provider's own error, if it raised one, is the `__cause__`.
 
     Attributes:
         tier: The tier that failed.
         fault: The fault's class, as in the attempts of `response_metadata["routing"]`.
+        model_id: The tier's model.
+        duration_s: Seconds from the request to the failure.
+        retry_after_s: Seconds for which the server asked to be left alone, if it did.
+        detail: The kind and status of the provider's error: `ResponseError, status 503`.
     """
 
-    def __init__(self, tier: Tier, fault: str) -> None:
-        """Name the tier and the fault; the provider's own error is the `__cause__`."""
-        self.tier, self.fault = tier, fault
-        super().__init__(f"{tier.value}: {fault}")
+    def __init__(  # noqa: PLR0913  # all that may be said of an attempt
+        self,
+        tier: Tier,
+        fault: str,
+        *,
+        model_id: str = "",
+        duration_s: float = 0.0,
+        retry_after_s: float | None = None,
+        detail: str = "",
+    ) -> None:
+        """Say in one line what became of the attempt; the provider's own words stay out of it."""
+        self.tier, self.fault, self.model_id = tier, fault, model_id
+        self.duration_s, self.retry_after_s, self.detail = duration_s, retry_after_s, detail
+        who = f"{tier.value} ({model_id})" if model_id else tier.value
+        asked = "" if retry_after_s is None else f"; asks to be left alone for {retry_after_s:g} s"
+        why = f": {detail}" if detail else ""
+        super().__init__(f"{who}: {fault} after {duration_s:.2f} s{why}{asked}")
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as its parts; the cause stays behind."""
-        return type(self), (self.tier, self.fault)
+        parts = dict(self.__dict__)
+        parts.pop("__notes__", None)
+        return _failed, (parts,)
+
+
+def _failed(parts: dict[str, Any]) -> AttemptFailedError:
+    return AttemptFailedError(parts.pop("tier"), parts.pop("fault"), **parts)
 
 
 class AllTiersFailedError(TieredLLMError):
-    """Every tier that could serve the request was tried and failed.
+    """Every attempt that could be made failed.
+
+    The last attempt's own cause is the `__cause__`; `group` shows all of them.
 
     Attributes:
         attempts: The error of each attempt, in order; each has the provider's own
             error as its `__cause__`.
+        skipped: Tiers that were not asked, each with the reason.
     """
 
-    def __init__(self, attempts: Sequence[AttemptFailedError]) -> None:
-        """One readable line for each attempt."""
-        self.attempts = tuple(attempts)
+    def __init__(
+        self, attempts: Sequence[AttemptFailedError], skipped: Sequence[tuple[Tier, str]] = ()
+    ) -> None:
+        """One readable line for each attempt, and for each tier that was not asked."""
+        self.attempts, self.skipped = tuple(attempts), tuple(skipped)
         lines = [f"  {n}. {attempt}" for n, attempt in enumerate(self.attempts, start=1)]
-        super().__init__("every tier that could serve the request failed:\n" + "\n".join(lines))
+        lines += [f"  not asked: {tier.value}: {why}" for tier, why in self.skipped]
+        head = "every attempt failed" if attempts else "no tier could be asked"
+        super().__init__("\n".join([f"{head}:", *lines]))
+
+    @property
+    def group(self) -> ExceptionGroup[AttemptFailedError]:
+        """The attempts as an `ExceptionGroup`, for `except*` and for tracebacks of them all.
+
+        Raises:
+            ValueError: No attempt was made.
+        """
+        return ExceptionGroup("every attempt failed", self.attempts)
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """The shortest time for which one of the servers asked to be left alone, in seconds."""
+        asked = [a.retry_after_s for a in self.attempts if a.retry_after_s is not None]
+        return min(asked, default=None)
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Pickle as its parts; the causes stay behind."""
-        return type(self), (self.attempts,)
+        return type(self), (self.attempts, self.skipped)
 
 
 class StreamInterruptedError(TieredLLMError):
@@ -162,7 +209,9 @@ class StreamInterruptedError(TieredLLMError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as its parts; the cause stays behind."""
-        return _interrupted, (self.__dict__,)
+        parts = dict(self.__dict__)
+        parts.pop("__notes__", None)
+        return _interrupted, (parts,)
 
 
 def _interrupted(parts: dict[str, Any]) -> StreamInterruptedError:

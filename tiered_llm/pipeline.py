@@ -9,19 +9,19 @@ Nothing here reads a clock, a file or a network: the stages do, at their edges.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.errors import AllTiersFailedError, AttemptFailedError
 from tiered_llm.fallback import FallbackChain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from langchain_core.messages import BaseMessage
-    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.runnables import RunnableConfig
 
     from tiered_llm.complexity import Estimator
-    from tiered_llm.fallback import Call
+    from tiered_llm.fallback import Call, FallbackPolicy
     from tiered_llm.providers import Endpoint
     from tiered_llm.routing import ModelRouter
     from tiered_llm.tiers import Tier
@@ -32,13 +32,18 @@ class Pipeline:
     """The stages of a call, joined. Shared by any number of threads and event loops."""
 
     def __init__(
-        self, *, estimator: Estimator, router: ModelRouter, endpoints: Mapping[Tier, Endpoint]
+        self,
+        *,
+        estimator: Estimator,
+        router: ModelRouter,
+        endpoints: Mapping[Tier, Endpoint],
+        policy: FallbackPolicy | None = None,
     ) -> None:
-        """Join an estimator, a router and the tiers' endpoints."""
+        """Join an estimator, a router and the tiers' endpoints; `policy` rules the fallback."""
         self.estimator = estimator
         self.router = router
         self.endpoints = endpoints
-        self._fallback = FallbackChain(endpoints)
+        self.fallback = FallbackChain(endpoints, policy)
 
     def decide(self, request: RoutingRequest) -> RoutingDecision:
         """Estimate and route.
@@ -46,14 +51,16 @@ class Pipeline:
         Raises:
             NoCapableTierError: No configured tier can serve the request.
         """
-        return self.router.decide(request, self.estimator.estimate_request(request))
+        estimate = self.estimator.estimate_request(request)
+        return self.router.decide(self._with_health(request), estimate)
 
     async def adecide(self, request: RoutingRequest) -> RoutingDecision:
         """Estimate and route; waits where the estimator has to."""
         aestimate = getattr(self.estimator, "aestimate_request", None)
         if aestimate is None:
             return self.decide(request)
-        return self.router.decide(request, await aestimate(request))
+        estimate = await aestimate(request)
+        return self.router.decide(self._with_health(request), estimate)
 
     def invoke(
         self,
@@ -66,13 +73,10 @@ class Pipeline:
 
         Raises:
             NoCapableTierError: No configured tier can serve the request.
-            AllTiersFailedError: Every tier that can was tried and failed.
+            AllTiersFailedError: Every attempt that could be made failed.
         """
-        chain, config = self._route(self.decide(request), call, config)
-        try:
-            return chain.invoke(messages, config, call=call)
-        except AttemptFailedError as error:
-            raise AllTiersFailedError(call.failures) from error.__cause__
+        self.fallback.begin(call, self.decide(request))
+        return self.fallback.invoke(call, messages, config)
 
     async def ainvoke(
         self,
@@ -82,11 +86,8 @@ class Pipeline:
         config: RunnableConfig,
     ) -> Any:
         """One whole answer; raises as `invoke` does."""
-        chain, config = self._route(await self.adecide(request), call, config)
-        try:
-            return await chain.ainvoke(messages, config, call=call)
-        except AttemptFailedError as error:
-            raise AllTiersFailedError(call.failures) from error.__cause__
+        self.fallback.begin(call, await self.adecide(request))
+        return await self.fallback.ainvoke(call, messages, config)
 
     def stream(
         self,
@@ -96,18 +97,10 @@ class Pipeline:
         config: RunnableConfig,
     ) -> Iterator[Any]:
         """The answer's pieces; raises as `invoke` does, and what breaks a begun stream."""
-        chain, config = self._route(self.decide(request), call, config)
-        parts: Any = chain.stream(messages, config, call=call)
-        try:
-            for part in parts:
-                if not part.mute:
-                    yield part.content
-        except AttemptFailedError as error:
-            raise AllTiersFailedError(call.failures) from error.__cause__
-        finally:
-            parts.close()
+        self.fallback.begin(call, self.decide(request))
+        yield from self.fallback.stream(call, messages, config)
 
-    async def astream(
+    def astream(
         self,
         request: RoutingRequest,
         call: Call,
@@ -115,24 +108,15 @@ class Pipeline:
         config: RunnableConfig,
     ) -> AsyncIterator[Any]:
         """The answer's pieces; raises as `stream` does."""
-        chain, config = self._route(await self.adecide(request), call, config)
-        parts: Any = chain.astream(messages, config, call=call)
-        try:
-            async for part in parts:
-                if not part.mute:
-                    yield part.content
-        except AttemptFailedError as error:
-            raise AllTiersFailedError(call.failures) from error.__cause__
-        finally:
-            await parts.aclose()
-            await call.aclose()
 
-    def _route(
-        self, decision: RoutingDecision, call: Call, config: RunnableConfig
-    ) -> tuple[Runnable[Any, Any], RunnableConfig]:
-        call.decision = decision
-        traced: RunnableConfig = {**config, **call.trace(config, decision.selected_tier)}  # type: ignore[typeddict-item]
-        return self._fallback.runnable(decision.order), traced
+        async def decide() -> None:
+            self.fallback.begin(call, await self.adecide(request))
+
+        return self.fallback.astream(call, messages, config, decide)
+
+    def _with_health(self, request: RoutingRequest) -> RoutingRequest:
+        ejected = self.fallback.ejected
+        return replace(request, ejected=ejected) if ejected else request
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Pipeline:
         """A copy of a model shares its pipeline: it holds no state of the model's."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -63,6 +64,14 @@ def _rank(tier: object) -> int:
     return (tier if isinstance(tier, Tier) else Tier(str(tier))).rank
 
 
+@cache
+def fallback_order(selected: Tier, candidates: tuple[Tier, ...]) -> tuple[Tier, ...]:
+    """Stronger tiers first, nearest one first; then the weaker ones, nearest first."""
+    above = sorted(tier for tier in candidates if tier > selected)
+    below = sorted((tier for tier in candidates if tier < selected), reverse=True)
+    return (*above, *below)
+
+
 class Ability(StrEnum):
     """What a request may need of a model beyond answering text."""
 
@@ -90,6 +99,10 @@ def _is_url(url: str) -> bool:
 
 
 _MODEL_ID = re.compile(r"[A-Za-z0-9_.-]+/\S+")
+
+
+UNKNOWN_WINDOW = 2**31 - 1
+"""The window assumed of a ready model that does not state one: nothing is barred for it."""
 
 
 class TierSpec(BaseModel):
@@ -179,6 +192,12 @@ class TierSpec(BaseModel):
     def window_tokens(self) -> int:
         """Tokens a call may really use: Ollama truncates to `num_ctx` without a word."""
         return min(self.context_window, self.num_ctx or self.context_window)
+
+    def may_take_more_than(self, other: TierSpec) -> bool:
+        """Whether this window is larger than another; of unknown ones, the stronger tier's is."""
+        if UNKNOWN_WINDOW in {self.window_tokens, other.window_tokens}:
+            return self.tier > other.tier
+        return self.window_tokens > other.window_tokens
 
     def able(self, ability: Ability) -> bool:
         """Whether the tier has an ability."""

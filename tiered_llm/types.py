@@ -100,6 +100,7 @@ class RoutingRequest:
         in_turn: Whether this call goes on with a turn that `held_tier` began:
             the messages after the latest ask are tool calls and results.
         prefix_tokens: Tokens of the conversation that `held_tier` has in its cache.
+        ejected: Tiers whose endpoint lets no call through just now.
     """
 
     message: str = ""
@@ -117,6 +118,7 @@ class RoutingRequest:
     held_tier: Tier | None = None
     in_turn: bool = False
     prefix_tokens: int = 0
+    ejected: tuple[Tier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +182,7 @@ class Reason:
 
     Attributes:
         rule: The rule's name.
-        effect: What it did: `pick`, `raise`, `lower` or `bar`.
+        effect: What it did: `pick`, `raise`, `lower`, `bar` or `avoid`.
         tier: The tier it was about.
         because: Why, for a person. Never holds prompt text or a tenant id.
     """
@@ -254,8 +256,8 @@ class RoutingDecision:
 
     @property
     def last_word(self) -> Reason | None:
-        """The reason that settled the tier: the last one that is no bar."""
-        return next((r for r in reversed(self.reasons) if r.effect != "bar"), None)
+        """The reason that settled the tier: the last one that is no bar and no wish to avoid."""
+        return next((r for r in reversed(self.reasons) if r.effect not in {"bar", "avoid"}), None)
 
     @property
     def order(self) -> tuple[Tier, ...]:

@@ -58,11 +58,13 @@ def pair(simulated_tiers):
 
     def make(first):
         specs = simulated_tiers.specs
-        if first == "ollama":
-            return TieredChatModel(light=specs["light"], heavy=specs["heavy"])
-        light = specs["heavy"].model_copy(update={"tier": Tier.LIGHT})
-        heavy = specs["light"].model_copy(update={"tier": Tier.HEAVY})
-        return TieredChatModel(light=light, heavy=heavy)
+        order = ["light", "heavy"] if first == "ollama" else ["heavy", "light"]
+        light, heavy = (specs[tier] for tier in order)
+        larger = {"tier": Tier.HEAVY, "context_window": 2 * heavy.context_window}
+        return TieredChatModel(
+            light=light.model_copy(update={"tier": Tier.LIGHT}),
+            heavy=heavy.model_copy(update=larger),  # so that an overflow falls back
+        )
 
     return make
 
@@ -237,7 +239,7 @@ def test_a_request_at_fault_itself_is_not_asked_of_another_tier(wired, at, door)
 
 def test_a_forced_tier_that_fails_is_not_replaced(wired, at):
     server, name = at("light")
-    server.script(name, Fault.status(503))
+    server.always(name, Fault.status(404))
     with pytest.raises(AllTiersFailedError):
         wired().invoke("hello", to("light"))
     assert at("standard")[0].requests == []

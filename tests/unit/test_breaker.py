@@ -15,12 +15,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tiered_llm.errors import ConfigurationError
 from tiered_llm.fallback import phases as module
 from tiered_llm.fallback.breaker import Breaker
-from tiered_llm.fallback.phases import BreakerPolicy, Closed, HalfOpen, Open, Outcome
+from tiered_llm.fallback.phases import Closed, HalfOpen, Open, Outcome
+from tiered_llm.settings import BreakerSettings, get_settings
 
 SUCCESS, FAILURE, NEUTRAL, COOLDOWN = Outcome
-PLAIN = BreakerPolicy(jitter=0.0)
+PLAIN = BreakerSettings(jitter=0.0)
 
 
 class HandClock:
@@ -94,14 +96,14 @@ def test_a_success_that_completes_the_least_number_may_open_it(bench):
 
 
 def test_an_uneven_ratio_is_met_exactly():
-    bench = Bench(BreakerPolicy(failure_ratio=0.1, min_calls=30))
+    bench = Bench(BreakerSettings(failure_ratio=0.1, min_calls=30))
     bench.call(SUCCESS, times=27)
     assert bench.call(FAILURE, times=2) == "closed"
     assert bench.call(FAILURE) == "open"
 
 
 def test_slow_calls_count_like_failures():
-    bench = Bench(BreakerPolicy(slow_s=2.0))
+    bench = Bench(BreakerSettings(slow_s=2.0))
     bench.call(SUCCESS, 2.0, times=5)
     bench.call(SUCCESS, 2.1, times=3)
     assert bench.call(FAILURE, 9.0) == "closed"
@@ -146,7 +148,7 @@ def test_as_many_good_probes_as_places_close_it(half_open):
 
 @pytest.mark.parametrize("probes", [1, 2, 3])
 def test_only_so_many_probes_are_under_way(probes):
-    bench = Bench(BreakerPolicy(probes=probes, jitter=0.0))
+    bench = Bench(BreakerSettings(probes=probes, jitter=0.0))
     bench.call(FAILURE, times=10)
     bench.after(5)
     permits = [bench.breaker.try_acquire() for _ in range(50)]
@@ -164,7 +166,7 @@ def test_one_bad_probe_reopens_it(half_open):
 
 
 def test_a_slow_probe_is_a_bad_one():
-    bench = Bench(BreakerPolicy(slow_s=1.0, jitter=0.0))
+    bench = Bench(BreakerSettings(slow_s=1.0, jitter=0.0))
     bench.call(FAILURE, times=10)
     bench.after(5)
     assert bench.call(SUCCESS, 1.5) == "open"
@@ -190,14 +192,14 @@ def test_closing_resets_the_time(half_open):
 
 @pytest.mark.parametrize(("draw", "length_s"), [(0.0, 4.0), (0.5, 5.0), (0.75, 5.5)])
 def test_the_open_time_varies_both_ways(draw, length_s):
-    bench = Bench(BreakerPolicy(jitter=0.2))
+    bench = Bench(BreakerSettings(jitter=0.2))
     bench.draw = draw
     bench.call(FAILURE, times=10)
     assert bench.breaker.remaining_s == pytest.approx(length_s)
 
 
 def test_jitter_does_not_grow_with_the_doublings():
-    bench = Bench(BreakerPolicy(jitter=0.5))
+    bench = Bench(BreakerSettings(jitter=0.5))
     bench.draw = 0.0
     bench.call(FAILURE, times=10)
     bench.after(2.5)
@@ -380,7 +382,7 @@ def test_an_observer_is_called_outside_the_lock():
 
 
 def test_without_an_observer_it_works_all_the_same():
-    breaker = Breaker(BreakerPolicy(min_calls=1))
+    breaker = Breaker(BreakerSettings(min_calls=1))
     breaker.try_acquire().settle(FAILURE)
     assert breaker.try_acquire() is None
 
@@ -416,28 +418,32 @@ def test_a_phase_goes_on_only_as_its_own_calls_let_it():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "right"),
+    "wrong",
     [
-        ({"window_s": 0.0}, "window_s=0.0 cannot work; it must be finite and above 0"),
-        ({"window_s": math.inf}, "finite"),
-        ({"window_s": math.nan}, "finite"),
-        ({"min_calls": 0}, "1 or more"),
-        ({"failure_ratio": 0.0}, "above 0 and at most 1"),
-        ({"failure_ratio": 50}, "above 0 and at most 1"),
-        ({"slow_s": 0.0}, "None or above 0"),
-        ({"open_s": -1.0}, "finite and above 0"),
-        ({"open_s": 121.0}, "open_s or more"),
-        ({"max_open_s": math.inf}, "finite, open_s or more"),
-        ({"jitter": 1.0}, "below 1"),
-        ({"jitter": -0.1}, "0 or more"),
-        ({"probes": 0}, "1, 2 or 3"),
-        ({"probes": 4}, "1, 2 or 3"),
-        ({"probe_lease_s": 0.0}, "finite and above 0"),
+        {"window_s": 0.0},
+        {"window_s": math.inf},
+        {"window_s": math.nan},
+        {"min_calls": 0},
+        {"failure_ratio": 0.0},
+        {"failure_ratio": 50},
+        {"slow_s": 0.0},
+        {"open_s": -1.0},
+        {"max_open_s": math.inf},
+        {"jitter": 1.0},
+        {"jitter": -0.1},
+        {"probes": 0},
+        {"probes": 4},
+        {"probe_lease_s": 0.0},
     ],
 )
-def test_a_policy_that_cannot_work_is_refused(wrong, right):
-    with pytest.raises(ValueError, match=right):
-        BreakerPolicy(**wrong)
+def test_a_policy_that_cannot_work_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
+        BreakerSettings(**wrong)
+
+
+def test_an_open_time_above_the_longest_is_found_in_the_settings(clean_environment):
+    with pytest.raises(ConfigurationError, match=r"breaker\.open_s.*must not exceed max_open_s"):
+        get_settings(breaker={"open_s": 121.0})
 
 
 def crowd(callables):
@@ -501,7 +507,7 @@ async def test_fifty_coroutines_at_once_get_no_more_than_the_probes():
 
 
 def test_threads_that_fail_and_succeed_lose_no_count():
-    bench = Bench(BreakerPolicy(min_calls=10**6))
+    bench = Bench(BreakerSettings(min_calls=10**6))
 
     def calls():
         for n in range(200):
@@ -609,7 +615,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @initialize(min_calls=st.integers(1, 4), probes=st.integers(1, 3))
     def start(self, min_calls, probes):
-        policy = BreakerPolicy(
+        policy = BreakerSettings(
             window_s=10.0,
             min_calls=min_calls,
             probes=probes,
@@ -673,6 +679,6 @@ def test_real_dice_stay_within_the_jitter():
     dice = random.Random(1)  # noqa: S311 -- no secret
     for _ in range(200):
         clock = HandClock()
-        breaker = Breaker(BreakerPolicy(min_calls=1), clock, dice.random)
+        breaker = Breaker(BreakerSettings(min_calls=1), clock, dice.random)
         breaker.try_acquire().settle(FAILURE)
         assert 4.0 <= breaker.remaining_s <= 6.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import httpx
@@ -14,7 +15,7 @@ from langchain_core.runnables import RunnableGenerator
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from tiered_llm import StreamInterruptedError, TieredChatModel
-from tiered_llm.fallback import Fault, classify
+from tiered_llm.fallback import DEFAULT_FAULTS, Fault
 from tiered_llm.testing import FakeChatModel
 
 REQUEST = httpx.Request("POST", "http://localhost")
@@ -51,19 +52,21 @@ def api_error(message):
         (httpx.ReadError("", request=REQUEST), Fault.INTERRUPTED),
         (api_error("in mid-stream"), Fault.SERVER_ERROR),
         (json.JSONDecodeError("bad chunk", "{", 1), Fault.INTERRUPTED),
+        (lc.ModelInvalidRequestError("bad"), Fault.BAD_REQUEST),
+        (lc.ModelInvalidRequestError("maximum context length is 10"), Fault.OVERFLOW),
+        (ollama.ResponseError("bad request", 400), Fault.BAD_REQUEST),
+        (ollama.ResponseError("teapot", 418), Fault.BAD_REQUEST),
+        (asyncio.CancelledError(), Fault.CANCELLED),
     ],
 )
-def test_what_another_tier_may_do_better_has_its_class(error, fault):
-    assert classify(error) is fault
+def test_each_error_has_its_fault(error, fault):
+    assert DEFAULT_FAULTS.classify(error) is fault
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        lc.ModelInvalidRequestError("bad"),
         lc.OutputParserException("not the schema"),
-        ollama.ResponseError("bad request", 400),
-        ollama.ResponseError("teapot", 418),
         KeyError("bug"),
         ValueError("bug"),
         GraphBubbleUp(),
@@ -72,7 +75,7 @@ def test_what_another_tier_may_do_better_has_its_class(error, fault):
     ],
 )
 def test_what_is_no_tiers_fault_passes_through(error):
-    assert classify(error) is None
+    assert DEFAULT_FAULTS.classify(error) is None
     heavy = FakeChatModel(text="heavy")
     model = TieredChatModel(light=FakeChatModel(error=error), heavy=heavy)
     with pytest.raises(type(error)):

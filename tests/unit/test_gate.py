@@ -113,7 +113,7 @@ async def test_who_is_cancelled_while_the_turn_is_being_given_gives_it_back(monk
 def test_a_thread_interrupted_while_it_waits_gives_its_turn_away(monkeypatch):
     gate = Gate(1)
 
-    def interrupted(_turn):
+    def interrupted(_turn, _timeout_s):
         raise KeyboardInterrupt
 
     with gate.enter():

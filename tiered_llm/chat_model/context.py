@@ -1,4 +1,4 @@
-"""Who asks, and for what: tenant, task type, tier, agent spec and session of a call.
+"""Who asks, and for what: tenant, task type, tier, agent spec, session and deadline of a call.
 
 Each is looked up in this order, and the first that is set counts:
 
@@ -14,6 +14,7 @@ a node that names a task type would lose its tenant, and with it the tenant's ca
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ _RUNTIME = "__pregel_runtime"
 
 _NO_TIER_OF_ITS_OWN = {None, *Tier}
 
-CONTEXT_NAMES = ("tenant_id", "task_type", "tier", "agent_spec", "session_id")
+CONTEXT_NAMES = ("tenant_id", "task_type", "tier", "agent_spec", "session_id", "deadline_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class CallContext:
         tier: The tier that the caller insists on.
         agent_spec: The asking agent.
         session_id: The conversation; a LangGraph thread's id unless named.
+        deadline_s: Longest time of the call in seconds, over all attempts.
     """
 
     tenant_id: str | None = None
@@ -53,13 +55,14 @@ class CallContext:
     tier: Tier | None = None
     agent_spec: AgentSpec | None = None
     session_id: str | None = None
+    deadline_s: float | None = None
 
 
 def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallContext:
     """Look a call's context up.
 
     Raises:
-        ConfigurationError: A tier that does not exist, or a malformed agent spec.
+        ConfigurationError: A tier that does not exist, a malformed agent spec or deadline.
     """
     configurable = {**_enclosing(), **(config.get("configurable") or {})}
     metadata = _ours(config.get("metadata") or {})
@@ -76,6 +79,7 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         tier=_checked("tier", found["tier"], Tier),
         agent_spec=agent,
         session_id=None if session is None else str(session),
+        deadline_s=_checked("deadline_s", found["deadline_s"], _seconds),
     )
 
 
@@ -104,12 +108,27 @@ def _runtime_context(configurable: Mapping[str, Any]) -> Any:
     return getattr(configurable.get(_RUNTIME), "context", None)
 
 
+_RIGHT = {
+    "agent_spec": "see AgentSpec",
+    "deadline_s": "seconds above 0",
+    "tier": f"one of {', '.join(Tier)}",
+}
+
+
+def _seconds(value: Any) -> float:
+    seconds = float(value)
+    if not 0 < seconds < math.inf:
+        msg = f"{seconds:g} is no time to answer in"
+        raise ValueError(msg)
+    return seconds
+
+
 def _checked(name: str, value: Any, parse: Any) -> Any:
     if value is None:
         return None
     try:
         return parse(value)
     except (ValueError, TypeError) as error:
-        right = f"one of {', '.join(Tier)}" if name == "tier" else "see AgentSpec"
+        right = _RIGHT[name]
         problem = Problem(source="config", key=name, wrong=str(error), right=right)
         raise ConfigurationError([problem]) from error

@@ -11,7 +11,7 @@ import asyncio
 import builtins
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForLLMRun,
@@ -37,7 +37,7 @@ from typing_extensions import override
 from tiered_llm.chat_model.configurable import ConfigurableTieredModel
 from tiered_llm.chat_model.events import async_event_stream, event_stream
 from tiered_llm.chat_model.generating import configs_for, joined
-from tiered_llm.chat_model.preparing import prepare
+from tiered_llm.chat_model.preparing import prepare, refuse_restart_with_tools
 from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.chat_model.structured import StructuredTieredModel
 from tiered_llm.chat_model.tier_models import (
@@ -46,7 +46,16 @@ from tiered_llm.chat_model.tier_models import (
     refuse_what_cannot_be_handed_down,
 )
 from tiered_llm.complexity import ComplexityEstimator
-from tiered_llm.fallback import BoundTools, Entry, Structured
+from tiered_llm.fallback import (
+    DEFAULT_FAULTS,
+    PROCESS_HEALTH,
+    BoundTools,
+    Entry,
+    FallbackPolicy,
+    FaultTable,
+    Health,
+    Structured,
+)
 from tiered_llm.pipeline import Pipeline
 from tiered_llm.providers import Endpoint
 from tiered_llm.routing import ModelRouter
@@ -92,6 +101,10 @@ class TieredChatModel(SelfDescribing):
     """Who estimates complexity: an `Estimator`; the five factors if left out."""
     router: InstanceOf[ModelRouter] | None = Field(default=None, exclude=True, repr=False)
     """Who routes; the default rules over the tiers given if left out."""
+    faults: InstanceOf[FaultTable] | None = Field(default=None, exclude=True, repr=False)
+    """Which errors are which fault, and what each leads to; the built-in table if left out."""
+    health: InstanceOf[Health] | None = Field(default=None, exclude=True, repr=False)
+    """The breakers and the retry budget; the process's own, shared by all models, if left out."""
 
     tenant_id: str | None = Field(default=None, exclude=True, repr=False)
     """Who pays, where a call does not say."""
@@ -103,6 +116,10 @@ class TieredChatModel(SelfDescribing):
     """Tier to insist on, where a call does not say."""
     session_id: str | None = Field(default=None, exclude=True, repr=False)
     """The conversation, where a call does not say."""
+    deadline_s: float | None = Field(default=None, gt=0)
+    """Longest time of a call in seconds, over all attempts; the settings' if left out."""
+    on_interrupt: Literal["raise", "restart"] | None = None
+    """What a stream does that broke off after content; the settings' if left out."""
 
     _built: tuple[tuple[Any, ...], Pipeline] | None = PrivateAttr(default=None)
 
@@ -159,10 +176,15 @@ class TieredChatModel(SelfDescribing):
             built = self._built = (parts, self._build())
         return built[1]
 
+    @property
+    def interrupt_policy(self) -> str:
+        """What a stream does that broke off after content: `raise` or `restart`."""
+        return self.on_interrupt or self.stages.fallback.policy.fallback.on_interrupt
+
     def _parts(self) -> tuple[Any, ...]:
         return (
             *(self.light, self.standard, self.heavy),
-            *(self.settings, self.estimator, self.router),
+            *(self.settings, self.estimator, self.router, self.faults, self.health),
         )
 
     def _build(self) -> Pipeline:
@@ -176,6 +198,12 @@ class TieredChatModel(SelfDescribing):
             if self.router
             else ModelRouter(settings, specs=specs),
             endpoints=endpoints,
+            policy=FallbackPolicy(
+                fallback=settings.fallback,
+                breaker=settings.breaker,
+                faults=self.faults or DEFAULT_FAULTS,
+                health=self.health or PROCESS_HEALTH,
+            ),
         )
 
     # --- LangChain's doors ---
@@ -341,11 +369,14 @@ class TieredChatModel(SelfDescribing):
 
         Raises:
             NotImplementedError: No tier can call tools.
+            UnsupportedArgumentError: A stream that breaks off would begin anew.
         """
         specs = [endpoint.spec for endpoint in self.stages.endpoints.values()]
         if tools and not any(spec.tools for spec in specs):
             msg = f"no tier can call tools: {', '.join(spec.model_id for spec in specs)}"
             raise NotImplementedError(msg)
+        if tools and self.interrupt_policy == "restart":
+            refuse_restart_with_tools()
         if tool_choice is not None:
             kwargs["tool_choice"] = tool_choice
         return self.bind(tools=BoundTools(tools), **kwargs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from langchain_core.runnables.config import ensure_config, merge_configs
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
+    from tiered_llm.chat_model.context import CallContext
     from tiered_llm.chat_model.model import TieredChatModel
     from tiered_llm.fallback import Shape
 
@@ -76,9 +77,38 @@ def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
         stop=stop if stop is not None else model.stop,
         entry=entry,
     )
-    request = _request(model, messages, config, call)
+    call.may_restart = _may_restart(model, call)
+    context = read_context(config, {name: getattr(model, name) for name in CONTEXT_NAMES})
+    call.deadline_s = context.deadline_s
+    request = _request(messages, context, call)
     call.input_tokens = request.input_tokens
     return Prepared(request, call, messages, config)
+
+
+def _may_restart(model: TieredChatModel, call: Call) -> bool:
+    """Whether a stream that breaks off may begin anew; never where tools could have been called.
+
+    Raises:
+        UnsupportedArgumentError: It is asked for, and tools are bound.
+    """
+    if model.interrupt_policy != "restart":
+        return False
+    if Ability.TOOLS in call.shape.needs or call.arguments.get("tools"):
+        refuse_restart_with_tools()
+    return isinstance(call.shape, Plain)
+
+
+def refuse_restart_with_tools() -> NoReturn:
+    """Say why a stream with tools never begins anew.
+
+    Raises:
+        UnsupportedArgumentError: Always.
+    """
+    msg = (
+        "on_interrupt='restart' cannot be used with tools: a call that was streamed may have "
+        "been acted on; give this model on_interrupt='raise'"
+    )
+    raise UnsupportedArgumentError(msg)
 
 
 def _outer_config(model: TieredChatModel, config: RunnableConfig) -> RunnableConfig:
@@ -134,10 +164,7 @@ def _overrides(model: TieredChatModel) -> dict[str, Any]:
     }
 
 
-def _request(
-    model: TieredChatModel, messages: list[BaseMessage], config: RunnableConfig, call: Call
-) -> RoutingRequest:
-    context = read_context(config, {name: getattr(model, name) for name in CONTEXT_NAMES})
+def _request(messages: list[BaseMessage], context: CallContext, call: Call) -> RoutingRequest:
     said = read_conversation(messages)
     needs = call.shape.needs | _needs_of(call.arguments)
     return RoutingRequest(

@@ -1,36 +1,26 @@
-"""One attempt at one tier: the small runnable of which a fallback chain is made.
+"""One tier's place in a fallback chain: the small runnable of which the chain is made.
 
-An attempt says the call in its tier's words, lets the tier's model own the only model run,
-holds a stream back until it commits itself, and raises either `AttemptFailedError`, on which
-the next tier is tried, or the provider's own error, which passes through.
+It asks its tier, again if that is worth it, and raises either `AttemptFailedError`, on which
+the next tier is tried, or an error that passes through. What is asked is in `Asking`, what
+its end means in `Trial`.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
+import math
+from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
 
-from tiered_llm.errors import AttemptFailedError
-from tiered_llm.fallback.call import Entry
-from tiered_llm.fallback.events import aas_events, as_events
-from tiered_llm.fallback.faults import Fault, classify
+from tiered_llm.fallback.asking import Asking
 from tiered_llm.fallback.gate import Gate
-from tiered_llm.fallback.parts import Begin, End, Part, has_content
-from tiered_llm.fallback.signing import Signing, ends, finished
-from tiered_llm.providers import (
-    adapt,
-    core_of,
-    fields_of,
-    generator_of,
-    rewrapped,
-    tells_its_end,
-)
+from tiered_llm.fallback.parts import Begin, End, Part
+from tiered_llm.fallback.signing import Signing
+from tiered_llm.fallback.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -38,9 +28,14 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
+    from tiered_llm.fallback.breaker import Breaker
     from tiered_llm.fallback.call import Call
+    from tiered_llm.fallback.policy import FallbackPolicy
     from tiered_llm.providers import Endpoint
     from tiered_llm.tiers import TierSpec
+
+_NO_LIMIT = nullcontext()
+_LATE = "the call's deadline has passed"
 
 
 class Attempt(Runnable[Any, Any]):
@@ -50,197 +45,151 @@ class Attempt(Runnable[Any, Any]):
     hands through; the input stays what tracers expect, the messages.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Take the tier's endpoint."""
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, policy: FallbackPolicy) -> None:
+        """Take the tier's endpoint and what it goes by."""
+        self.endpoint, self.policy = endpoint, policy
+        self.breaker: Breaker | None = None
+        if policy.breaker.enabled:
+            self.breaker = policy.health.breaker(endpoint, policy.breaker)
         self._gate = Gate(endpoint.spec.max_concurrency)
-        self._tells_its_end = tells_its_end(endpoint.model)
+        self._asking = Asking(endpoint)
 
     @property
     def spec(self) -> TierSpec:
         """The tier that this attempt asks."""
-        return self._endpoint.spec
+        return self.endpoint.spec
+
+    @property
+    def available(self) -> bool:
+        """Whether the endpoint's breaker would let a call through."""
+        return self.breaker is None or self.breaker.available
+
+    def may_take(self, call: Call) -> bool:
+        """Whether the tier could be asked, as things stand."""
+        return self.available and not call.too_small(self.spec)
 
     def invoke(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """One whole answer, signed with its routing."""
         call: Call = kwargs["call"]
-        with self._gate.enter(), self._failing(call):
-            model, arguments = self._bound(call, self._endpoint.model)
-            config = self._traced(call, _childs(config))
-            if call.entry is Entry.GENERATE:
-                generator = generator_of(model)
-                if generator is not None:
-                    target, bound = generator
-                    given = {**_spread(config), **bound, **arguments}
-                    return self._signed(call, target.generate([input], **given))
-            answer = model.invoke(input, config, **arguments)
-            self._refuse_endless(answer)
-            answer = call.sign(answer, self.spec)
-        return _as_result(answer) if call.entry is Entry.GENERATE else answer
+        while True:
+            trial = Trial(self, call)
+            with trial, self._gate.enter(self._left_s(call)):
+                trial.begin()
+                traced = self._traced(call, _childs(config))
+                return self._asking.whole(call, input, traced, self._left_s(call))
+            self.policy.clock.sleep(trial.wait_s)
 
     async def ainvoke(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
         """One whole answer, signed with its routing."""
         call: Call = kwargs["call"]
-        async with self._gate.aenter():
-            with self._failing(call):
-                model, arguments = self._bound(call, self._endpoint.async_model())
-                config = self._traced(call, _childs(config))
-                if call.entry is Entry.GENERATE:
-                    generator = generator_of(model)
-                    if generator is not None:
-                        target, bound = generator
-                        given = {**_spread(config), **bound, **arguments}
-                        return self._signed(call, await target.agenerate([input], **given))
-                answer = await model.ainvoke(input, config, **arguments)
-                self._refuse_endless(answer)
-                answer = call.sign(answer, self.spec)
-        return _as_result(answer) if call.entry is Entry.GENERATE else answer
+        while True:
+            trial = Trial(self, call)
+            with trial:
+                async with self._gate.aenter(self._left_s(call)), self._limit(call):
+                    trial.begin()
+                    traced = self._traced(call, _childs(config))
+                    return await self._asking.awhole(call, input, traced, self._left_s(call))
+            await self.policy.clock.asleep(trial.wait_s)
 
     def stream(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Part]:
         """The answer's pieces, none before the stream has committed itself."""
         call: Call = kwargs["call"]
-        config = self._traced(call, _childs(config))
-        signing = self._signing(call)
-        with self._gate.enter():
-            with self._failing(call):
-                pieces = self._open(call, input, config)
-                held = _hold(pieces)
-                self._refuse_unfinished(held)
-            yield Begin()
-            with _breaking(signing):
-                for piece in chain(held, pieces):
+        child = _childs(config)
+        while True:
+            trial, signing = Trial(self, call), self._signing(call)
+            with trial, self._gate.enter(self._left_s(call)):
+                trial.begin()
+                traced = self._traced(call, child)
+                held, rest = self._asking.pieces(call, input, traced, self._left_s(call))
+                trial.commit(signing)
+                yield Begin()
+                for piece in chain(held, self._in_time(call, rest)):
                     yield Part(signing.sign(piece))
                 yield from map(Part, signing.missing())
-            yield End(watched=_watched(config))
+                yield End(watched=_watched(traced))
+                return
+            self.policy.clock.sleep(trial.wait_s)
 
     def astream(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Part]:
         """The answer's pieces, none before the stream has committed itself."""
         call: Call = kwargs["call"]
-        parts = self._astream(call, input, self._traced(call, config or {}))
+        parts = self._astream(call, input, config or {})
         call.opened.append(parts)
         return parts
 
     async def _astream(
         self, call: Call, messages: list[BaseMessage], config: RunnableConfig
     ) -> AsyncGenerator[Part, None]:
-        signing = self._signing(call)
-        async with self._gate.aenter():
-            with self._failing(call):
-                pieces = await self._aopen(call, messages, config)
-                held = await _ahold(pieces)
-                self._refuse_unfinished(held)
-            yield Begin()
-            with _breaking(signing):
-                for piece in held:
-                    yield Part(signing.sign(piece))
-                async for piece in pieces:
-                    yield Part(signing.sign(piece))
-                for piece in signing.missing():
-                    yield Part(piece)
-            yield End(watched=_watched(config))
+        while True:
+            trial, signing = Trial(self, call), self._signing(call)
+            with trial:
+                async with self._gate.aenter(self._left_s(call)):
+                    trial.begin()
+                    traced = self._traced(call, config)
+                    async with self._limit(call):
+                        asked = self._asking.apieces(call, messages, traced, self._left_s(call))
+                        held, rest = await asked
+                    trial.commit(signing)
+                    yield Begin()
+                    for piece in held:
+                        yield Part(signing.sign(piece))
+                    async for piece in self._ain_time(call, rest):
+                        yield Part(signing.sign(piece))
+                    for piece in signing.missing():
+                        yield Part(piece)
+                    yield End(watched=_watched(traced))
+                return
+            await self.policy.clock.asleep(trial.wait_s)
 
-    def _open(
-        self, call: Call, messages: list[BaseMessage], config: RunnableConfig
-    ) -> Iterator[Any]:
-        """The model's own stream, of chunks or of protocol events."""
-        model, arguments = self._bound(call, self._endpoint.model)
-        if call.entry is not Entry.EVENTS:
-            return model.stream(messages, config, **arguments)
-        if _has_events(model):
-            target = cast("Any", model)
-            return iter(target.stream_events(messages, config, version="v3", **arguments))
-        return as_events(model.stream(messages, config, **arguments))
-
-    async def _aopen(
-        self, call: Call, messages: list[BaseMessage], config: RunnableConfig
-    ) -> AsyncGenerator[Any, None]:
-        """The model's own stream, to be closed with the call."""
-        model, arguments = self._bound(call, self._endpoint.async_model())
-        stream: Any
-        if call.entry is not Entry.EVENTS:
-            stream = model.astream(messages, config, **arguments)
-        elif _has_events(model):
-            target = cast("Any", model)
-            stream = _closing(
-                await target.astream_events(messages, config, version="v3", **arguments)
-            )
-        else:
-            stream = aas_events(model.astream(messages, config, **arguments))
-        call.opened.append(stream)
-        return cast("AsyncGenerator[Any, None]", stream)
-
-    def _bound(
-        self, call: Call, model: Runnable[Any, Any]
-    ) -> tuple[Runnable[Any, Any], dict[str, Any]]:
-        """The model as this call wants it, and the arguments left for the call itself."""
-        own = dict(call.tier_arguments.get(self.spec.tier, {}))
-        parameters = call.parameters.overridden_by(own)
-        updates, arguments = adapt(model, parameters, {**call.arguments, **own})
-        if call.stop is not None:
-            arguments["stop"] = call.stop
-        updates = {**_applicable(self._overrides(call), model), **updates}
-        how = tuple((name, _identity(value)) for name, value in sorted(updates.items()))
-        core = core_of(model)
-        bound = call.shape.bind(core, lambda: _variant(core, updates), how)
-        return rewrapped(model, bound), arguments
-
-    def _overrides(self, call: Call) -> dict[str, Any]:
-        cache = self._endpoint.cache(call.overrides.get("cache"))
-        rest = {name: value for name, value in call.overrides.items() if name != "cache"}
-        return rest if cache is None else {**rest, "cache": cache}
+    def _signing(self, call: Call) -> Signing:
+        return Signing(call, self.spec, tells_its_end=self._asking.tells_its_end)
 
     def _traced(self, call: Call, child: RunnableConfig) -> RunnableConfig:
         """The config of the model's run; the chain's own run shows the first attempt."""
-        if not call.failures:
+        if not call.failures and call.queue[0] is self:
             return child
         return cast("RunnableConfig", {**child, **call.retrace(child, self.spec.tier)})
 
-    @contextmanager
-    def _failing(self, call: Call) -> Iterator[None]:
-        """Turn what another tier may do better into the error that asks the next one."""
-        try:
-            yield
-        except AttemptFailedError as error:
-            call.failures.append(error)
-            raise
-        except Exception as error:
-            fault = classify(error)
-            if fault is None:
-                raise
-            failed = AttemptFailedError(self.spec.tier, fault.value)
-            call.failures.append(failed)
-            raise failed from error
+    def _left_s(self, call: Call) -> float | None:
+        """Seconds until the call's deadline, if it has one; never quite none."""
+        if call.until_s == math.inf:
+            return None
+        return max(0.001, call.until_s - self.policy.clock.monotonic_s())
 
-    def _signing(self, call: Call) -> Signing:
-        return Signing(call, self.spec, tells_its_end=self._tells_its_end)
+    def _limit(self, call: Call) -> AbstractAsyncContextManager[Any]:
+        left_s = self._left_s(call)
+        return _NO_LIMIT if left_s is None else asyncio.timeout(left_s)
 
-    def _refuse_unfinished(self, held: list[Any]) -> None:
-        """Fail where a stream ended before it committed itself, and not by the model's will."""
-        silent = self._tells_its_end and not any(map(has_content, held))
-        if not held or (silent and not any(map(ends, held))):
-            raise AttemptFailedError(self.spec.tier, Fault.INTERRUPTED.value)
+    def _in_time(self, call: Call, pieces: Iterator[Any]) -> Iterator[Any]:
+        return pieces if call.until_s == math.inf else self._until(call.until_s, pieces)
 
-    def _refuse_endless(self, answer: Any) -> None:
-        """Fail where a model that tells the end of its answers did not: it was cut short."""
-        told = not isinstance(answer, AIMessage) or finished(answer.response_metadata)
-        if self._tells_its_end and not told:
-            raise AttemptFailedError(self.spec.tier, Fault.INTERRUPTED.value)
+    def _ain_time(self, call: Call, pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        return pieces if call.until_s == math.inf else self._auntil(call, pieces)
 
-    def _signed(self, call: Call, result: LLMResult) -> LLMResult:
-        self._refuse_endless(cast("Any", result.generations[0][0]).message)
-        generations: list[Any] = [
-            generation.model_copy(update={"message": call.sign(generation.message, self.spec)})
-            for generation in cast("Any", result.generations[0])
-        ]  # copies: a cache may hold them too
-        return result.model_copy(update={"generations": [generations]})
+    def _until(self, until_s: float, pieces: Iterator[Any]) -> Iterator[Any]:
+        """The pieces, as long as there is time: a thread can look at the clock between two."""
+        for piece in pieces:
+            if self.policy.clock.monotonic_s() >= until_s:
+                raise TimeoutError(_LATE)
+            yield piece
+
+    async def _auntil(self, call: Call, pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        """The pieces, as long as there is time; the reader's own time between two counts too."""
+        while True:
+            try:
+                async with self._limit(call):
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            yield piece
 
 
 def _childs(config: RunnableConfig | None) -> RunnableConfig:
@@ -251,74 +200,6 @@ def _childs(config: RunnableConfig | None) -> RunnableConfig:
     be siblings.
     """
     return var_child_runnable_config.get() or config or {}
-
-
-def _applicable(overrides: Any, model: Runnable[Any, Any]) -> dict[str, Any]:
-    fields = fields_of(model)
-    return {name: value for name, value in overrides.items() if name in fields}
-
-
-def _variant(model: Any, updates: dict[str, Any]) -> Runnable[Any, Any]:
-    variant: Runnable[Any, Any] = model.model_copy(update=updates) if updates else model
-    return variant
-
-
-def _identity(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float, bool)) else id(value)
-
-
-def _as_result(answer: Any) -> LLMResult:
-    """What `generate` gives, of a runnable that has no `generate`."""
-    return LLMResult(generations=[[ChatGeneration(message=answer)]])
-
-
-def _spread(config: RunnableConfig) -> dict[str, Any]:
-    """A config as `generate` takes it, argument by argument."""
-    names = ("callbacks", "tags", "metadata", "run_name")
-    return {name: config.get(name) for name in names}
-
-
-def _has_events(model: Runnable[Any, Any]) -> bool:
-    return generator_of(model) is not None
-
-
-@contextmanager
-def _breaking(signing: Signing) -> Iterator[None]:
-    """Turn a fault after the stream has begun into the error that carries what there was."""
-    try:
-        yield
-    except Exception as error:
-        fault = classify(error)
-        if fault is None:
-            raise
-        raise signing.interrupted(fault) from error
-
-
-def _hold(pieces: Iterator[Any]) -> list[Any]:
-    """The pieces up to and with the first one that commits the stream."""
-    held: list[Any] = []
-    for piece in pieces:
-        held.append(piece)
-        if has_content(piece):
-            break
-    return held
-
-
-async def _ahold(pieces: AsyncIterator[Any]) -> list[Any]:
-    """The pieces up to and with the first one that commits the stream."""
-    held: list[Any] = []
-    async for piece in pieces:
-        held.append(piece)
-        if has_content(piece):
-            break
-    return held
-
-
-async def _closing(events: Any) -> AsyncGenerator[Any, None]:
-    """A v3 event stream that is closed with its reader: its producer is a task of its own."""
-    async with events:
-        async for event in events:
-            yield event
 
 
 def _watched(config: RunnableConfig) -> bool:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tiered_llm.clock import Clock
-    from tiered_llm.fallback.phases import BreakerPolicy, Phase, State
+    from tiered_llm.fallback.phases import Phase, State
+    from tiered_llm.settings import BreakerSettings
 
 _LONGEST_COOLDOWN_S = 3600.0  # a server's slip must not eject it for good
 
@@ -71,7 +72,7 @@ class Breaker:
 
     def __init__(
         self,
-        policy: BreakerPolicy,
+        policy: BreakerSettings,
         clock: Clock = SYSTEM_CLOCK,
         rng: Callable[[], float] = random.random,
         on_change: Callable[[State, State], None] | None = None,
@@ -100,7 +101,18 @@ class Breaker:
     @property
     def available(self) -> bool:
         """Whether `try_acquire` would be granted now; takes nothing."""
-        return self.remaining_s == 0.0
+        return self.at_ease or self.remaining_s == 0.0
+
+    @property
+    def at_ease(self) -> bool:
+        """Whether it is closed and no 429 ever stood in the way: told without the lock."""
+        return type(self._phase) is Closed and self._cool_until_s == -math.inf
+
+    def reset(self) -> None:
+        """Be as new; calls under way no longer count."""
+        with self._lock:
+            self._generation += 1
+            self._phase, self._cool_until_s, self._told = Closed(), -math.inf, "closed"
 
     def try_acquire(self) -> Permit | None:
         """Leave for one call, or None: open, cooling down, or all probes under way."""
@@ -144,6 +156,8 @@ class Breaker:
 
     def _move(self, now_s: float, phase: Phase) -> tuple[State, State]:
         """Take up a phase; what was last told, and what is to be told now."""
+        if now_s >= self._cool_until_s:
+            self._cool_until_s = -math.inf
         self._generation += phase.state != self._phase.state
         self._phase, old = phase, self._told
         self._told = self._state(now_s, phase)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage
 
+from tiered_llm.errors import AllTiersFailedError
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tiered_llm.errors import AttemptFailedError
+    from tiered_llm.fallback.attempt import Attempt
     from tiered_llm.fallback.shapes import Shape
     from tiered_llm.providers import Parameters
     from tiered_llm.tiers import TierSpec
@@ -47,8 +50,15 @@ class Call:
         stop: Stop sequences.
         entry: The door by which the call came in.
         input_tokens: Tokens that would be sent, estimated.
+        deadline_s: Longest time of the whole call in seconds; the settings' if unset.
+        may_restart: Whether a broken stream may begin anew.
         decision: Set once the call has been routed.
+        queue: The attempts in order, set with the decision.
+        until_s: The deadline on the monotonic clock; infinite where there is none.
         failures: The error of each attempt that failed so far.
+        skipped: Tiers that were not asked, each with the reason.
+        opened: Streams to be closed with the call.
+        answered: The tier that answered, once one has.
     """
 
     shape: Shape
@@ -59,9 +69,33 @@ class Call:
     stop: list[str] | None = None
     entry: Entry = Entry.MESSAGE
     input_tokens: int = 0
+    deadline_s: float | None = None
+    may_restart: bool = False
     decision: RoutingDecision = field(init=False)
+    queue: tuple[Attempt, ...] = ()
+    until_s: float = math.inf
     failures: list[AttemptFailedError] = field(default_factory=list)
+    skipped: list[tuple[Tier, str]] = field(default_factory=list)
     opened: list[AsyncGenerator[Any, None]] = field(default_factory=list)
+    answered: Tier = field(init=False)
+    _overflowed: TierSpec | None = None
+
+    def after(self, attempt: Attempt) -> tuple[Attempt, ...]:
+        """The attempts that come after one in the order."""
+        return self.queue[self.queue.index(attempt) + 1 :]
+
+    def overflowed(self, spec: TierSpec) -> None:
+        """The request does not fit a tier's window: from now on only larger ones will do."""
+        if self._overflowed is None or spec.may_take_more_than(self._overflowed):
+            self._overflowed = spec
+
+    def too_small(self, spec: TierSpec) -> bool:
+        """Whether a tier's window is no larger than one that overflowed."""
+        return self._overflowed is not None and not spec.may_take_more_than(self._overflowed)
+
+    def all_failed(self) -> AllTiersFailedError:
+        """The error that says what became of every attempt."""
+        return AllTiersFailedError(self.failures, self.skipped)
 
     def trace(self, config: RunnableConfig, tier: Tier) -> dict[str, Any]:
         """The part of a config that shows an attempt to tracers: metadata and tags."""
@@ -91,20 +125,24 @@ class Call:
             for failure in self.failures
         ]
         attempts.append({"tier": spec.tier.value, "outcome": "answered", "fault": None})
-        return {
+        told = {
             **summary,
             "tier": spec.tier.value,
             "model_id": spec.model_id,
             "decided_tier": summary["tier"],
             "attempts": attempts,
         }
+        if self.skipped:
+            told["skipped"] = [{"tier": tier.value, "why": why} for tier, why in self.skipped]
+        return told
 
     def sign(self, answer: Any, spec: TierSpec) -> Any:
-        """Write the routing into an answer's metadata.
+        """Write the routing into an answer's metadata, and note who gave it.
 
         The message is copied, since a cache may hold it too; a structured answer is signed
         on its raw message, if that is part of it.
         """
+        self.answered = spec.tier
         if isinstance(answer, AIMessage):
             metadata = {**answer.response_metadata, "routing": self.routing(spec)}
             return answer.model_copy(update={"response_metadata": metadata})

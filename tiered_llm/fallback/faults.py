@@ -1,4 +1,4 @@
-"""What chat models raise, put into few classes.
+"""What chat models raise, put into few classes, and what each class leads to.
 
 No ChatOllama failure is a langchain-core `ModelError`, so an error is asked for its
 langchain-core class first, then for its status code, then for the transport's own class.
@@ -7,24 +7,69 @@ What none of these know is not a fault of a tier: it passes through.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from json import JSONDecodeError
+from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_core import exceptions as lc
 
+from tiered_llm.errors import AttemptFailedError, ConfigurationError, Problem, TieredLLMError
+from tiered_llm.fallback.phases import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 class Fault(StrEnum):
-    """Why a tier failed, where another tier may not."""
+    """Why an attempt failed."""
 
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"
     RATE_LIMITED = "rate_limited"
     SERVER_ERROR = "server_error"
     OVERFLOW = "overflow"
+    BAD_REQUEST = "bad_request"
     CONFIGURATION = "configuration"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment:
+    """What a fault leads to.
+
+    Attributes:
+        fall_back: Whether another tier is asked; if not, the model's own error passes through.
+        again: Whether the same tier is asked again, after a wait, where no other is left.
+        larger_window: Whether only tiers with a larger window are asked.
+        health: What the fault says of the tier's health.
+    """
+
+    fall_back: bool = True
+    again: bool = False
+    larger_window: bool = False
+    health: Outcome = Outcome.NEUTRAL
+
+
+DEFAULT_TREATMENTS: Mapping[str, Treatment] = {
+    Fault.UNREACHABLE: Treatment(again=True, health=Outcome.FAILURE),
+    Fault.TIMEOUT: Treatment(health=Outcome.FAILURE),
+    Fault.RATE_LIMITED: Treatment(again=True, health=Outcome.COOLDOWN),
+    Fault.SERVER_ERROR: Treatment(again=True, health=Outcome.FAILURE),
+    Fault.OVERFLOW: Treatment(larger_window=True),
+    Fault.BAD_REQUEST: Treatment(fall_back=False),
+    Fault.CONFIGURATION: Treatment(),
+    Fault.INTERRUPTED: Treatment(again=True, health=Outcome.FAILURE),
+    Fault.CANCELLED: Treatment(fall_back=False),
+}
+"""What each fault leads to, unless told otherwise."""
+
+Classifier: TypeAlias = "Callable[[BaseException], str | None]"
+"""Names an error's fault; None where it does not know the error."""
 
 _BY_CLASS: tuple[tuple[type[BaseException], Fault], ...] = (
     (lc.ContextOverflowError, Fault.OVERFLOW),
@@ -71,13 +116,122 @@ _EMPTY = re.compile(
 )
 """What langchain-core and langchain-ollama say, in plain errors, of a stream with nothing in it."""
 
-_SERVER_ERRORS = range(500, 600)
+_OTHER_LOOP = re.compile(r"event loop is closed|different (event )?loop", re.IGNORECASE)
+"""What asyncio says where a client is used on a second event loop."""
+
+_CLIENT_ERRORS, _SERVER_ERRORS = range(400, 500), range(500, 600)
 
 
-def classify(error: BaseException) -> Fault | None:
-    """The fault that an error stands for; None where no other tier should be tried."""
-    if _from_a_handler(error):
-        return None
+class FaultTable:
+    """Which errors are which fault, and what each fault leads to. Immutable; users extend it.
+
+    ```python
+    faults = DEFAULT_FAULTS.extended(
+        {ContentFilterError: "content_filter"},
+        {"content_filter": Treatment(fall_back=False)},
+    )
+    TieredChatModel(..., faults=faults)
+    ```
+    """
+
+    def __init__(
+        self,
+        treatments: Mapping[str, Treatment] = DEFAULT_TREATMENTS,
+        classifiers: tuple[Classifier, ...] = (),
+    ) -> None:
+        """Take what faults lead to, and who is asked before the built-in classes are."""
+        self._treatments, self._classifiers = dict(treatments), classifiers
+
+    def extended(
+        self,
+        errors: Mapping[type[BaseException], str] | Classifier = {},  # noqa: B006  # never changed
+        treatments: Mapping[str, Treatment] = {},
+    ) -> FaultTable:
+        """This table with entries of one's own, which are asked first.
+
+        Args:
+            errors: Exception classes and their faults, or a function from an error to its
+                fault, or None where it does not know it.
+            treatments: What a fault leads to, a new one or one of `Fault`.
+
+        Raises:
+            ConfigurationError: A fault that no treatment names, or a class so wide that
+                every bug would be taken for a fault.
+        """
+        known = {**self._treatments, **treatments}
+        if isinstance(errors, Mapping):
+            _check(errors, known)
+            errors = _by_class(dict(errors))
+        return FaultTable(known, (errors, *self._classifiers))
+
+    def knows(self, fault: str) -> bool:
+        """Whether the table has a treatment for a fault."""
+        return fault in self._treatments
+
+    def treatment(self, fault: str) -> Treatment:
+        """What a fault leads to.
+
+        Raises:
+            KeyError: Nobody knows such a fault.
+        """
+        return self._treatments[fault]
+
+    def classify(self, error: BaseException) -> str | None:
+        """The fault that an error stands for; None where it says nothing of the tier.
+
+        Our own errors, a graph's interrupts and what a callback handler raised are never a
+        fault, whatever the table says.
+        """
+        if isinstance(error, AttemptFailedError):
+            return error.fault
+        if _passes_always(error):
+            return None
+        for ask in self._classifiers:
+            fault = ask(error)
+            if fault in self._treatments:
+                return fault
+        return _built_in(error)
+
+
+DEFAULT_FAULTS = FaultTable()
+
+
+def _check(errors: Mapping[type[BaseException], str], known: Mapping[str, Treatment]) -> None:
+    problems = []
+    for kind, fault in errors.items():
+        key = f"faults[{kind.__name__}]"
+        if fault not in known:
+            wrong = f"no treatment is named {fault!r}"
+            right = f"give one, or use one of {', '.join(known)}"
+            problems.append(Problem(source="arguments", key=key, wrong=wrong, right=right))
+        if kind in {Exception, BaseException}:
+            wrong = "every bug would be taken for a tier's fault"
+            right = "name the model's own exception classes"
+            problems.append(Problem(source="arguments", key=key, wrong=wrong, right=right))
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _by_class(errors: Mapping[type[BaseException], str]) -> Classifier:
+    def ask(error: BaseException) -> str | None:
+        return next((errors[kind] for kind in type(error).__mro__ if kind in errors), None)
+
+    return ask
+
+
+def _passes_always(error: BaseException) -> bool:
+    if isinstance(error, TieredLLMError):
+        return True
+    if any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__):
+        return True  # LangGraph's interrupts and commands, told without importing it
+    return _from_a_handler(error) or _of_another_loop(error)
+
+
+def _built_in(error: BaseException) -> Fault | None:
+    if isinstance(error, asyncio.CancelledError):
+        return Fault.CANCELLED
+    if isinstance(error, lc.ModelInvalidRequestError):
+        return Fault.OVERFLOW if _OVERFLOW.search(str(error)) else Fault.BAD_REQUEST
     for kind, fault in _BY_CLASS:
         if isinstance(error, kind):
             return fault
@@ -102,11 +256,34 @@ def _from_a_handler(error: BaseException) -> bool:
     return False
 
 
+def _of_another_loop(error: BaseException) -> bool:
+    """Whether a client met another event loop than its own, which clients call a lost connection.
+
+    Endpoints give every loop clients of its own; a client that the caller built is the
+    caller's to keep to one loop, and its tier is not dead.
+    """
+    return any(
+        isinstance(link, RuntimeError) and _OTHER_LOOP.search(str(link)) for link in links(error)
+    )
+
+
+def links(error: BaseException) -> Iterator[BaseException]:
+    """An error, then what led to it, nearest first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
 def _by_status(status: int, error: BaseException) -> Fault | None:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     if _OVERFLOW.search(str(error)):
         return Fault.OVERFLOW
+    if status in _CLIENT_ERRORS:
+        return Fault.BAD_REQUEST
     return Fault.SERVER_ERROR if status in _SERVER_ERRORS or status < 0 else None
 
 

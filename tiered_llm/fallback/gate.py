@@ -37,31 +37,40 @@ class Gate:
         self._lock = threading.Lock()
         self._waiting: deque[Future[None]] = deque()
 
-    def enter(self) -> AbstractContextManager[None]:
-        """Hold a place; waits for one in the calling thread."""
-        return _OPEN if self._open else self._held()
+    def enter(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
+        """Hold a place; waits for one in the calling thread.
 
-    def aenter(self) -> AbstractAsyncContextManager[None]:
-        """Hold a place; waits for one without blocking the loop."""
-        return _OPEN if self._open else self._aheld()
+        Raises:
+            TimeoutError: None came free in time.
+        """
+        return _OPEN if self._open else self._held(timeout_s)
+
+    def aenter(self, timeout_s: float | None = None) -> AbstractAsyncContextManager[None]:
+        """Hold a place; waits for one without blocking the loop.
+
+        Raises:
+            TimeoutError: None came free in time.
+        """
+        return _OPEN if self._open else self._aheld(timeout_s)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _held(self, timeout_s: float | None) -> Iterator[None]:
         turn = self._ask()
         if turn is not None:
             with self._giving_back(turn):
-                turn.result()
+                turn.result(timeout_s)
         try:
             yield
         finally:
             self._leave()
 
     @asynccontextmanager
-    async def _aheld(self) -> AsyncIterator[None]:
+    async def _aheld(self, timeout_s: float | None) -> AsyncIterator[None]:
         turn = self._ask()
         if turn is not None:
             with self._giving_back(turn):
-                await asyncio.wrap_future(turn)
+                async with asyncio.timeout(timeout_s):
+                    await asyncio.wrap_future(turn)
         try:
             yield
         finally:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from tiered_llm.settings import BreakerSettings
 
 State: TypeAlias = Literal["closed", "open", "half_open", "cooldown"]
 Buckets: TypeAlias = tuple[tuple[int, int, int], ...]  # number, calls, bad calls; oldest first
@@ -25,56 +28,13 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerPolicy:
-    """When to open, for how long, and how to probe; ValueError for what cannot work.
-
-    Attributes:
-        window_s: Seconds of calls looked at while closed, in steps of a thirtieth.
-        min_calls: Calls in the window below which it never opens.
-        failure_ratio: Share of bad calls, failed or slow, in (0, 1], at which it opens.
-        slow_s: Seconds beyond which a success is bad all the same; None for no bound.
-        open_s: First open time; each reopening doubles it, closing resets it.
-        max_open_s: Longest open time, before jitter.
-        jitter: Share in [0, 1) by which an open time varies, up or down.
-        probes: Calls under way at once while half-open, 1 to 3; as many good ones close it.
-        probe_lease_s: Seconds after which the place of an unsettled probe is given away.
-            Longer than any call, else more than `probes` may be under way.
-    """
-
-    window_s: float = 30.0
-    min_calls: int = 10
-    failure_ratio: float = 0.5
-    slow_s: float | None = None
-    open_s: float = 5.0
-    max_open_s: float = 120.0
-    jitter: float = 0.2
-    probes: int = 2
-    probe_lease_s: float = 150.0  # a tier waits 120 s by default
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, naming what would."""
-        for name, holds, right in (
-            ("window_s", 0 < self.window_s < math.inf, "finite and above 0"),
-            ("min_calls", self.min_calls >= 1, "1 or more"),
-            ("failure_ratio", 0 < self.failure_ratio <= 1, "above 0 and at most 1"),
-            ("slow_s", self.slow_s is None or self.slow_s > 0, "None or above 0"),
-            ("open_s", 0 < self.open_s < math.inf, "finite and above 0"),
-            ("max_open_s", self.open_s <= self.max_open_s < math.inf, "finite, open_s or more"),
-            ("jitter", 0 <= self.jitter < 1, "0 or more and below 1"),
-            ("probes", self.probes in {1, 2, 3}, "1, 2 or 3"),
-            ("probe_lease_s", 0 < self.probe_lease_s < math.inf, "finite and above 0"),
-        ):
-            if not holds:
-                msg = f"{name}={getattr(self, name)!r} cannot work; it must be {right}"
-                raise ValueError(msg)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """Lets every call through and counts how the last ones went."""
+    """Lets every call through and counts how the last ones went; `calls` and `bads` are sums."""
 
     state: ClassVar[State] = "closed"
     buckets: Buckets = ()
+    calls: int = 0
+    bads: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +68,7 @@ def advance(phase: Phase, now_s: float) -> Phase:
     return phase
 
 
-def free_at_s(phase: Phase, policy: BreakerPolicy) -> float:
+def free_at_s(phase: Phase, policy: BreakerSettings) -> float:
     """When a call is let through at the latest; -inf for at once."""
     if isinstance(phase, HalfOpen) and len(phase.leases) >= policy.probes:
         return min(phase.leases)
@@ -130,7 +90,7 @@ def release(phase: Phase, lease_s: float) -> Phase:
     return replace(phase, leases=phase.leases[:at] + phase.leases[at + 1 :])
 
 
-def count(phase: Phase, bad: bool, now_s: float, policy: BreakerPolicy, draw: float) -> Phase:
+def count(phase: Phase, bad: bool, now_s: float, policy: BreakerSettings, draw: float) -> Phase:
     """The phase after one of its calls went well or badly; `draw` in [0, 1) sets the jitter."""
     if isinstance(phase, Open):
         return phase
@@ -139,20 +99,29 @@ def count(phase: Phase, bad: bool, now_s: float, policy: BreakerPolicy, draw: fl
             return _opened(min(2 * phase.open_s, policy.max_open_s), now_s, policy, draw)
         good = phase.good + 1
         return Closed() if good >= policy.probes else replace(phase, good=good)
-    buckets = _add(phase.buckets, bad, now_s, policy)
-    calls, bads = (sum(bucket[part] for bucket in buckets) for part in (1, 2))
-    if calls >= policy.min_calls and bads / calls >= policy.failure_ratio:
-        return _opened(policy.open_s, now_s, policy, draw)
-    return Closed(buckets=buckets)
+    counted = _counted(phase, bad, math.floor(now_s * _BUCKETS / policy.window_s))
+    if counted.calls < policy.min_calls or counted.bads / counted.calls < policy.failure_ratio:
+        return counted
+    return _opened(policy.open_s, now_s, policy, draw)
 
 
-def _add(buckets: Buckets, bad: bool, now_s: float, policy: BreakerPolicy) -> Buckets:
-    number = math.floor(now_s * _BUCKETS / policy.window_s)
+def _counted(phase: Closed, bad: bool, number: int) -> Closed:
+    """The phase with one more call in the bucket of that number."""
+    buckets, calls, bads = phase.buckets, phase.calls + 1, phase.bads + bad
+    if buckets and buckets[-1][0] == number:
+        _, most, worst = buckets[-1]
+        return Closed(
+            buckets=(*buckets[:-1], (number, most + 1, worst + bad)), calls=calls, bads=bads
+        )
     kept = tuple(bucket for bucket in buckets if number - _BUCKETS < bucket[0] < number)
-    _, calls, bads = buckets[-1] if buckets and buckets[-1][0] == number else (number, 0, 0)
-    return (*kept, (number, calls + 1, bads + bad))
+    gone = [bucket for bucket in buckets if bucket not in kept]
+    return Closed(
+        buckets=(*kept, (number, 1, int(bad))),
+        calls=calls - sum(bucket[1] for bucket in gone),
+        bads=bads - sum(bucket[2] for bucket in gone),
+    )
 
 
-def _opened(open_s: float, now_s: float, policy: BreakerPolicy, draw: float) -> Open:
+def _opened(open_s: float, now_s: float, policy: BreakerSettings, draw: float) -> Open:
     jittered_s = open_s * (1 + policy.jitter * (2 * draw - 1))
     return Open(open_s=open_s, until_s=now_s + jittered_s)

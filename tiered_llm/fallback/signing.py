@@ -82,13 +82,13 @@ class Signing:
                 response_metadata=routing,
             )
 
-    def interrupted(self, fault: Fault) -> StreamInterruptedError:
+    def interrupted(self, fault: str) -> StreamInterruptedError:
         """The error that says what there was until the stream broke."""
         whole = AIMessageChunk(content="".join(self._texts)) + self._said
         known = isinstance(whole, AIMessageChunk) and whole.usage_metadata
         return StreamInterruptedError(
             tier=self._spec.tier,
-            fault=fault.value,
+            fault=str(fault),
             partial_text=whole.text,
             tool_calls=getattr(whole, "tool_calls", []),
             usage=known or self._estimated(whole.text),

@@ -1,12 +1,14 @@
 """From a tier's spec to a LangChain chat model, and what each kind of model understands."""
 
 from tiered_llm.providers.build import build_model, common_profile, describe_model, profile_of
+from tiered_llm.providers.deadline import time_left
 from tiered_llm.providers.dialects import (
     PARAMETER_NAMES,
     Parameters,
     adapt,
     check_arguments,
     fields_of,
+    is_openai,
     tells_its_end,
 )
 from tiered_llm.providers.endpoint import Endpoint
@@ -24,7 +26,9 @@ __all__ = [
     "describe_model",
     "fields_of",
     "generator_of",
+    "is_openai",
     "profile_of",
     "rewrapped",
     "tells_its_end",
+    "time_left",
 ]

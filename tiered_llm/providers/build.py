@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.language_models.chat_models import BaseChatModel
 
 from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.providers.deadline import hold_to_deadline
 from tiered_llm.providers.wrapping import core_of
 from tiered_llm.settings.sections import PROVIDER_URLS
-from tiered_llm.tiers import TierSpec
+from tiered_llm.tiers import UNKNOWN_WINDOW, TierSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models.model_profile import ModelProfile
     from langchain_core.runnables import Runnable
-
-_UNKNOWN_WINDOW = 2**31 - 1
-"""The window assumed of a ready model that does not state one: nothing is barred for it."""
 
 _LANGCHAIN_NAMES = {
     "azure": "azure_openai",
@@ -80,6 +78,10 @@ def _build_ollama(spec: TierSpec) -> BaseChatModel:
         base_url=spec.base_url,
         profile=profile_of(spec),
         client_kwargs=client,
+        sync_client_kwargs={
+            "event_hooks": {"request": [hold_to_deadline]},
+            **(given.pop("sync_client_kwargs", None) or {}),
+        },
         **{"num_ctx": spec.window_tokens, "num_predict": spec.max_output_tokens, **given},
     )
 
@@ -174,7 +176,7 @@ def describe_model(model: Runnable[Any, Any], base: TierSpec) -> TierSpec:
     """
     model = core_of(model)
     known = getattr(model, "profile", None) or {}
-    window = known.get("max_input_tokens") or getattr(model, "num_ctx", None) or _UNKNOWN_WINDOW
+    window = known.get("max_input_tokens") or getattr(model, "num_ctx", None) or UNKNOWN_WINDOW
     return TierSpec(
         tier=base.tier,
         model_id=_id_of(model),

@@ -38,6 +38,8 @@ class Endpoint:
         self.spec = spec
         self.model: Runnable[Any, Any] = model if model is not None else build_model(spec)
         self._ready = model is not None
+        self.address = _address(self.model) if self._ready else _address_of(spec)
+        """Provider, URL and model; None where a ready model does not tell them."""
         self._cache: TierCache | None = None
         self._lock = threading.Lock()
         self._by_loop: dict[asyncio.AbstractEventLoop, Runnable[Any, Any]] = {}
@@ -81,6 +83,19 @@ class Endpoint:
             for other in [old for old in self._by_loop if old.is_closed()]:
                 del self._by_loop[other]  # a client holds its loop: neither would ever go
             return self._by_loop.setdefault(loop, renewed(self.model))
+
+
+def _address_of(spec: TierSpec) -> tuple[str, str, str]:
+    return spec.provider, spec.base_url or "", spec.model_name
+
+
+def _address(model: Runnable[Any, Any]) -> tuple[str, str, str] | None:
+    core: Any = core_of(model)
+    if is_ollama(core):
+        return "ollama", core.base_url or "", core.model
+    if is_openai(core):
+        return "openai", core.openai_api_base or "", core.model_name
+    return None
 
 
 def renewed(model: Runnable[Any, Any]) -> Runnable[Any, Any]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from copy import copy
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.errors import ConfigurationError, NoCapableTierError, Problem
 from tiered_llm.routing.rules import DEFAULT_RULES
-from tiered_llm.routing.verdicts import Bar, Lower, Pick, Raise, View
+from tiered_llm.routing.verdicts import Avoid, Bar, Lower, Pick, Raise, View
 from tiered_llm.settings import get_settings
-from tiered_llm.tiers import Tier
+from tiered_llm.tiers import Tier, fallback_order
 from tiered_llm.types import (
     AgentSpec,
     ComplexityEstimate,
@@ -126,27 +125,20 @@ class ModelRouter:
             shares=estimate.shares,
             reasons=tuple(count.reasons),
             candidates=candidates,
-            fallbacks=fallback_order(selected, candidates),
+            fallbacks=count.fallbacks(selected, candidates),
             policy_version=self.policy_version,
             session_id=request.session_id,
         )
 
 
-@cache
-def fallback_order(selected: Tier, candidates: tuple[Tier, ...]) -> tuple[Tier, ...]:
-    """Stronger tiers first, nearest one first; then the weaker ones, nearest first."""
-    above = sorted(tier for tier in candidates if tier > selected)
-    below = sorted((tier for tier in candidates if tier < selected), reverse=True)
-    return (*above, *below)
-
-
 class _Count:
     """The state of one decision while the rules speak."""
 
-    __slots__ = ("_barred", "_final", "_specs", "choice", "reasons")
+    __slots__ = ("_avoided", "_barred", "_final", "_specs", "choice", "reasons")
 
     def __init__(self, specs: Mapping[Tier, TierSpec]) -> None:
         self._specs = specs
+        self._avoided: set[Tier] = set()
         self._barred: dict[Tier, list[str]] = {}
         self._final = False
         self.choice = min(specs, default=Tier.LIGHT)
@@ -170,6 +162,8 @@ class _Count:
                 self.choice = min(self.choice, tier)
             case Bar():
                 self._barred.setdefault(tier, []).append(verdict.because)
+            case Avoid():
+                self._avoided.add(tier)
 
     @property
     def candidates(self) -> tuple[Tier, ...]:
@@ -177,15 +171,30 @@ class _Count:
         return tuple(tier for tier in self._specs if tier not in self._barred)
 
     def settle(self, possible: tuple[Tier, ...]) -> Tier:
-        """The choice, or the nearest tier that can serve: a stronger one before a weaker."""
-        if self.choice in possible:
-            return self.choice
+        """The choice, or the nearest tier that can serve: a stronger one before a weaker.
+
+        What is to be avoided is, unless nothing else can serve.
+        """
         if not possible:
             raise NoCapableTierError({tier: self._barred[tier] for tier in self._specs})
-        nearest = fallback_order(self.choice, possible)[0]
-        why = "is barred" if self.choice in self._specs else "is not configured"
-        self._note("nearest_tier", "pick", nearest, f"{self.choice.value} {why}")
+        wanted = tuple(tier for tier in possible if tier not in self._avoided) or possible
+        if self.choice in wanted:
+            return self.choice
+        nearest = fallback_order(self.choice, wanted)[0]
+        self._note("nearest_tier", "pick", nearest, f"{self.choice.value} {self._why_not()}")
         return nearest
+
+    def fallbacks(self, selected: Tier, possible: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        """The tiers to try after the selected one; those to be avoided last."""
+        order = fallback_order(selected, possible)
+        if not self._avoided:
+            return order
+        return tuple(sorted(order, key=lambda tier: tier in self._avoided))  # stable
+
+    def _why_not(self) -> str:
+        if self.choice not in self._specs:
+            return "is not configured"
+        return "is barred" if self.choice in self._barred else "is avoided"
 
     def _note(self, rule: str, effect: str, tier: Tier, because: str) -> None:
         self.reasons.append(Reason(rule=rule, effect=effect, tier=tier, because=because))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tiered_llm.routing.verdicts import Bar, Lower, Pick, Raise
+from tiered_llm.routing.verdicts import Avoid, Bar, Lower, Pick, Raise
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
@@ -151,6 +151,12 @@ def _wanted_output(view: View, spec: TierSpec) -> int:
     return min(wanted, spec.max_output_tokens or wanted)
 
 
+def health(view: View) -> Iterator[Verdict]:
+    """A tier whose endpoint keeps failing is left alone, unless no other one can serve."""
+    for tier in view.request.ejected:
+        yield Avoid(tier, "its endpoint keeps failing or asked for a pause")
+
+
 DEFAULT_RULES: tuple[Rule, ...] = (
     kill_switch,
     score_thresholds,
@@ -164,5 +170,6 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     tenant_cap,
     abilities,
     context_fit,
+    health,
 )
 """Who speaks later has the later word; what bars a tier cannot be undone."""

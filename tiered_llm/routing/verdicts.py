@@ -51,7 +51,16 @@ class Bar:
     effect = "bar"
 
 
-Verdict = Pick | Raise | Lower | Bar
+@dataclass(frozen=True, slots=True)
+class Avoid:
+    """This tier serves the call only where no other one can, and comes last in the order."""
+
+    tier: Tier
+    because: str
+    effect = "avoid"
+
+
+Verdict = Pick | Raise | Lower | Bar | Avoid
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ class View:
 
 @runtime_checkable
 class Rule(Protocol):
-    """A pure function that looks at a call and may pick, raise, lower or bar tiers.
+    """A pure function that looks at a call and may pick, raise, lower, bar or avoid tiers.
 
     ```python
     def night_shift(view: View) -> Iterable[Verdict]:

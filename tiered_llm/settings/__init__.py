@@ -7,7 +7,9 @@ from tiered_llm.settings.sections import (
     DEFAULT_SPECS,
     DEFAULT_TASK_TIERS,
     DEFAULT_WEIGHTS,
+    BreakerSettings,
     ComplexitySettings,
+    FallbackSettings,
     RoutingSettings,
 )
 
@@ -15,7 +17,9 @@ __all__ = [
     "DEFAULT_SPECS",
     "DEFAULT_TASK_TIERS",
     "DEFAULT_WEIGHTS",
+    "BreakerSettings",
     "ComplexitySettings",
+    "FallbackSettings",
     "Origin",
     "RoutingSettings",
     "Settings",

@@ -48,6 +48,7 @@ def check(settings: Settings) -> list[Finding]:
         *_weights(settings.complexity.weights),
         *_strengths(settings),
         *_reserve(settings, tiers),
+        *_open_times(settings),
     ]
 
 
@@ -139,4 +140,14 @@ def _reserve(settings: Settings, tiers: Mapping[Tier, TierSpec]) -> Iterator[Fin
             (("routing", "output_reserve_tokens"),),
             f"{reserve} tokens leave no tier room for a question",
             f"less than the largest window, {largest}",
+        )
+
+
+def _open_times(settings: Settings) -> Iterator[Finding]:
+    first, longest = settings.breaker.open_s, settings.breaker.max_open_s
+    if first > longest:
+        yield Finding(
+            (("breaker", "open_s"), ("breaker", "max_open_s")),
+            f"the first open time, {first:g} s, is above the longest, {longest:g} s",
+            "open_s must not exceed max_open_s",
         )

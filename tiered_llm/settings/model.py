@@ -22,7 +22,9 @@ from tiered_llm.settings.masking import masked, masked_url, shown
 from tiered_llm.settings.merge import Place, Places, merge, nested, places_of
 from tiered_llm.settings.sections import (
     DEFAULT_SPECS,
+    BreakerSettings,
     ComplexitySettings,
+    FallbackSettings,
     RoutingSettings,
 )
 from tiered_llm.settings.sources import AUTO, FileChoice, read_layers
@@ -115,6 +117,13 @@ class Settings(BaseSettings):
     )
     routing: RoutingSettings = Field(
         default_factory=RoutingSettings, description="What the routing rules go by."
+    )
+    fallback: FallbackSettings = Field(
+        default_factory=FallbackSettings, description="How far a call goes on after a fault."
+    )
+    breaker: BreakerSettings = Field(
+        default_factory=BreakerSettings,
+        description="When an endpoint that keeps failing is left alone.",
     )
 
     _places: Places = PrivateAttr(default_factory=Places)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -125,4 +126,98 @@ class RoutingSettings(_Section):
     )
     output_reserve_tokens: int = Field(
         512, ge=0, description="Room kept for the answer where the caller names no max_tokens."
+    )
+
+
+class FallbackSettings(_Section):
+    """How far a call goes on after a fault."""
+
+    max_attempts: int = Field(
+        3, ge=1, le=3, description="Most attempts of one call, over all tiers together."
+    )
+    deadline_s: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest time of one call, over all attempts and waits; unset, each attempt "
+        "has its tier's `timeout_s`.",
+    )
+    wait_s: float = Field(
+        0.25,
+        ge=0,
+        allow_inf_nan=False,
+        description="First wait before the same tier is asked again; doubled each time, and "
+        "shortened by up to a half at random.",
+    )
+    max_wait_s: float = Field(
+        2.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Longest wait for a tier, also where its Retry-After asks for more: then it "
+        "is not asked again.",
+    )
+    retry_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="Further attempts that a process may make, as a share of its calls.",
+    )
+    retry_reserve: int = Field(
+        100,
+        ge=0,
+        description="Further attempts that a process may have saved up, and starts with; one a "
+        "second comes back in any case.",
+    )
+    on_interrupt: Literal["raise", "restart"] = Field(
+        "raise",
+        description="What a stream does that broke off after content: `raise`, or `restart` on "
+        "another tier after a marked chunk.",
+    )
+
+
+class BreakerSettings(_Section):
+    """When an endpoint that keeps failing is left alone, for how long, and how it is probed."""
+
+    enabled: bool = Field(default=True, description="Whether endpoints are left alone at all.")
+    window_s: float = Field(
+        30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Calls looked at, in seconds; they leave in steps of a thirtieth.",
+    )
+    min_calls: int = Field(
+        10, ge=1, description="Calls in the window below which a breaker never opens."
+    )
+    failure_ratio: float = Field(
+        0.5, gt=0, le=1, description="Share of failed or slow calls at which it opens."
+    )
+    slow_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds beyond which a success counts as slow, for a stream to its first "
+        "content; no bound if unset.",
+    )
+    open_s: float = Field(
+        5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="First open time in seconds; each reopening doubles it, closing resets it.",
+    )
+    max_open_s: float = Field(
+        120.0, gt=0, allow_inf_nan=False, description="Longest open time in seconds."
+    )
+    jitter: float = Field(
+        0.2, ge=0, lt=1, description="Share by which an open time varies, up or down."
+    )
+    probes: int = Field(
+        2,
+        ge=1,
+        le=3,
+        description="Calls under way at once while it probes; as many good ones close it.",
+    )
+    probe_lease_s: float = Field(
+        150.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which a lost probe's place is given away; longer than any call.",
     )

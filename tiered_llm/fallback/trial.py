@@ -1,0 +1,192 @@
+"""One ask of one tier: leave to begin, and the verdict at its end, however it ends."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tiered_llm.errors import AttemptFailedError, StreamInterruptedError
+from tiered_llm.fallback.faults import Fault, Treatment
+from tiered_llm.fallback.phases import Outcome
+from tiered_llm.fallback.retry_after import retry_after_s
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tiered_llm.fallback.attempt import Attempt
+    from tiered_llm.fallback.breaker import Permit
+    from tiered_llm.fallback.call import Call
+    from tiered_llm.fallback.signing import Signing
+
+
+class TierSkippedError(AttemptFailedError):
+    """The tier was not asked; the next one is. Never leaves the chain."""
+
+
+class Trial:
+    """A context manager around one request to a tier's endpoint.
+
+    Its end settles the breaker's permit, records the attempt, and turns what the model raised
+    into what the chain goes by: `AttemptFailedError` leads to the next tier,
+    `StreamInterruptedError` to the caller, and what is no fault of a tier passes through.
+    Where the tier is to be asked again the error is swallowed, and `wait_s` says when.
+    """
+
+    __slots__ = ("_attempt", "_began_s", "_call", "_first_s", "_permit", "_signing", "wait_s")
+
+    def __init__(self, attempt: Attempt, call: Call) -> None:
+        """Nothing is taken before `begin`."""
+        self._attempt, self._call = attempt, call
+        self._permit: Permit | None = None
+        self._signing: Signing | None = None
+        self._began_s = self._first_s = math.nan
+        self.wait_s = 0.0
+
+    def __enter__(self) -> None:
+        """Count from here, in case the tier's gate is waited for in vain."""
+        self._began_s = self._attempt.policy.clock.monotonic_s()
+
+    def begin(self) -> None:
+        """Take leave of the call's bounds, the tier's breaker and the retry budget.
+
+        Raises:
+            TierSkippedError: The tier may not be asked.
+        """
+        why = self._why_not()
+        if why:
+            self._call.skipped.append((self._attempt.spec.tier, why))
+            raise TierSkippedError(self._attempt.spec.tier, why)
+
+    def commit(self, signing: Signing) -> None:
+        """A stream has come to its content: from now on it is never replaced unsaid."""
+        self._signing = signing
+        self._first_s = self._attempt.policy.clock.monotonic_s()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Settle, record, and say what comes next."""
+        if error is None:
+            if self._permit is not None:
+                end_s = self._attempt.policy.clock.monotonic_s()
+                slow_s = end_s if self._signing is None else self._first_s
+                self._permit.settle(Outcome.SUCCESS, slow_s - self._began_s)
+            return False
+        if type(error) is TierSkippedError:
+            return False
+        return self._failed(error)
+
+    def _why_not(self) -> str:
+        call, attempt = self._call, self._attempt
+        most = attempt.policy.fallback.max_attempts
+        if call.failures:
+            if len(call.failures) >= most:
+                return f"the call has had its {most} attempts"
+            if call.too_small(attempt.spec):
+                return "its window is no larger than the one that overflowed"
+        if call.until_s <= self._began_s:
+            return "the call's deadline has passed"
+        if not self._leave_of_the_breaker():
+            return "its endpoint keeps failing or asked for a pause"
+        if call.failures and not attempt.policy.retries.spend():
+            self._settle(Outcome.NEUTRAL)
+            return "the process has no further attempt to spare"
+        return ""
+
+    def _leave_of_the_breaker(self) -> bool:
+        """The breaker's leave; the last tier that is left is asked without it."""
+        breaker = self._attempt.breaker
+        if breaker is None:
+            return True
+        self._permit = breaker.try_acquire()
+        return self._permit is not None or not (self._call.failures or self._others_left())
+
+    def _others_left(self) -> bool:
+        return any(other.may_take(self._call) for other in self._call.after(self._attempt))
+
+    def _failed(self, error: BaseException) -> bool:
+        """Whether the tier is asked again; raises what the chain goes by."""
+        fault = self._fault(error)
+        treatment = None if fault is None else self._attempt.policy.faults.treatment(fault)
+        if fault is None or treatment is None or not treatment.fall_back:
+            self._settle(Outcome.NEUTRAL if treatment is None else treatment.health)
+            self._note(error)
+            return False
+        failure = self._recorded(fault, treatment, error)
+        if self._signing is not None:
+            ours = isinstance(error, StreamInterruptedError)
+            failure.__cause__ = error if ours else self._signing.interrupted(fault)
+            if ours:
+                return False
+            raise failure.__cause__ from error
+        if self._is_asked_again(treatment, failure):
+            return True
+        raise failure from failure.__cause__
+
+    def _fault(self, error: BaseException) -> str | None:
+        faults = self._attempt.policy.faults
+        if not isinstance(error, StreamInterruptedError):
+            return faults.classify(error)
+        return error.fault if faults.knows(error.fault) else Fault.INTERRUPTED
+
+    def _recorded(
+        self, fault: str, treatment: Treatment, error: BaseException
+    ) -> AttemptFailedError:
+        attempt, call = self._attempt, self._call
+        now_s = attempt.policy.clock.monotonic_s()
+        ours = isinstance(error, (AttemptFailedError, StreamInterruptedError))
+        asked_s = None if ours else retry_after_s(error, attempt.policy.clock.now())
+        failure = AttemptFailedError(
+            attempt.spec.tier,
+            fault,
+            model_id=attempt.spec.model_id,
+            duration_s=now_s - self._began_s,
+            retry_after_s=asked_s,
+            detail="" if ours else _detail(error),
+        )
+        if not ours:
+            failure.__cause__ = error
+        call.failures.append(failure)
+        if treatment.larger_window:
+            call.overflowed(attempt.spec)
+        if fault == Fault.CONFIGURATION:
+            attempt.policy.health.report(attempt.endpoint, failure.detail)
+        impatient = fault == Fault.TIMEOUT and call.until_s <= now_s  # the caller's own deadline
+        outcome = Outcome.NEUTRAL if impatient else treatment.health
+        self._settle(outcome, now_s - self._began_s, asked_s)
+        return failure
+
+    def _is_asked_again(self, treatment: Treatment, failure: AttemptFailedError) -> bool:
+        """Whether the same tier is worth another try: no other one is left, and it is soon."""
+        attempt, call = self._attempt, self._call
+        bounds = attempt.policy.fallback
+        if not treatment.again or len(call.failures) >= bounds.max_attempts or self._others_left():
+            return False
+        asked_s = failure.retry_after_s or 0.0
+        closed_s = 0.0 if attempt.breaker is None else attempt.breaker.remaining_s
+        tries = sum(each.tier is attempt.spec.tier for each in call.failures)
+        least_s = max(asked_s, closed_s)
+        self.wait_s = least_s + attempt.policy.wait_s(tries)
+        soon = least_s <= bounds.max_wait_s
+        return soon and attempt.policy.clock.monotonic_s() + self.wait_s < call.until_s
+
+    def _note(self, error: BaseException) -> None:
+        """Say on an error that passes through what had failed before it."""
+        for failure in self._call.failures if isinstance(error, Exception) else ():
+            error.add_note(f"before: {failure}")
+
+    def _settle(
+        self, outcome: Outcome, duration_s: float = 0.0, asked_s: float | None = None
+    ) -> None:
+        if self._permit is not None:
+            self._permit.settle(outcome, duration_s, retry_after_s=asked_s)
+
+
+def _detail(error: BaseException) -> str:
+    """An error's kind and status; its text may quote the prompt."""
+    status = getattr(error, "status_code", None)
+    known = isinstance(status, int) and status > 0
+    return f"{type(error).__name__}, status {status}" if known else type(error).__name__
