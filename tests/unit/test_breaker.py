@@ -409,7 +409,7 @@ def test_memory_is_bounded_whatever_the_rate(bench):
 
 def test_a_phase_goes_on_only_as_its_own_calls_let_it():
     opened = Open(open_s=5.0, until_s=9.0)
-    assert module.count(opened, bad=False, now_s=0.0, policy=PLAIN, draw=0.5) == opened
+    assert module.count(opened, bad=False, now_s=0.0, policy=PLAIN, draw=lambda: 0.5) == opened
     assert module.grant(opened, 1.0) == opened
     probing = HalfOpen(open_s=5.0, leases=(1.0, 2.0))
     assert module.release(probing, 3.0) == probing

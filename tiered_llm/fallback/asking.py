@@ -166,6 +166,8 @@ class Asking:
         self, call: Call, model: Runnable[Any, Any], left_s: float | None
     ) -> tuple[Runnable[Any, Any], dict[str, Any]]:
         """The model as this call wants it, and the arguments left for the call itself."""
+        if left_s is None and call.is_bare and not self._endpoint.cache(None):
+            return model, {}
         own = dict(call.tier_arguments.get(self._spec.tier, {}))
         parameters = call.parameters.overridden_by(own)
         updates, arguments = adapt(model, parameters, {**call.arguments, **own})
@@ -192,8 +194,9 @@ class Asking:
 
     def _refuse_endless(self, answer: Any) -> None:
         """Fail where a model that tells the end of its answers did not: it was cut short."""
-        told = not isinstance(answer, AIMessage) or finished(answer.response_metadata)
-        if self.tells_its_end and not told:
+        if not self.tells_its_end or not isinstance(answer, AIMessage):
+            return
+        if not finished(answer.response_metadata):
             raise AttemptFailedError(self._spec.tier, Fault.INTERRUPTED.value)
 
     def _signed(self, call: Call, answer: Any) -> Any:

@@ -48,16 +48,13 @@ class Attempt(Runnable[Any, Any]):
     def __init__(self, endpoint: Endpoint, policy: FallbackPolicy) -> None:
         """Take the tier's endpoint and what it goes by."""
         self.endpoint, self.policy = endpoint, policy
+        self.spec: TierSpec = endpoint.spec
+        self.clock = policy.clock
         self.breaker: Breaker | None = None
         if policy.breaker.enabled:
             self.breaker = policy.health.breaker(endpoint, policy.breaker)
         self._gate = Gate(endpoint.spec.max_concurrency)
         self._asking = Asking(endpoint)
-
-    @property
-    def spec(self) -> TierSpec:
-        """The tier that this attempt asks."""
-        return self.endpoint.spec
 
     @property
     def available(self) -> bool:
@@ -74,12 +71,11 @@ class Attempt(Runnable[Any, Any]):
         """One whole answer, signed with its routing."""
         call: Call = kwargs["call"]
         while True:
-            trial = Trial(self, call)
-            with trial, self._gate.enter(self._left_s(call)):
+            with (trial := Trial(self, call)), self._gate.enter(self._left_s(call)):
                 trial.begin()
                 traced = self._traced(call, _childs(config))
                 return self._asking.whole(call, input, traced, self._left_s(call))
-            self.policy.clock.sleep(trial.wait_s)
+            self.clock.sleep(trial.wait_s)
 
     async def ainvoke(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
@@ -93,7 +89,7 @@ class Attempt(Runnable[Any, Any]):
                     trial.begin()
                     traced = self._traced(call, _childs(config))
                     return await self._asking.awhole(call, input, traced, self._left_s(call))
-            await self.policy.clock.asleep(trial.wait_s)
+            await self.clock.asleep(trial.wait_s)
 
     def stream(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
@@ -114,7 +110,7 @@ class Attempt(Runnable[Any, Any]):
                 yield from map(Part, signing.missing())
                 yield End(watched=_watched(traced))
                 return
-            self.policy.clock.sleep(trial.wait_s)
+            self.clock.sleep(trial.wait_s)
 
     def astream(
         self, input: list[BaseMessage], config: RunnableConfig | None = None, **kwargs: Any
@@ -147,7 +143,7 @@ class Attempt(Runnable[Any, Any]):
                         yield Part(piece)
                     yield End(watched=_watched(traced))
                 return
-            await self.policy.clock.asleep(trial.wait_s)
+            await self.clock.asleep(trial.wait_s)
 
     def _signing(self, call: Call) -> Signing:
         return Signing(call, self.spec, tells_its_end=self._asking.tells_its_end)
@@ -162,7 +158,7 @@ class Attempt(Runnable[Any, Any]):
         """Seconds until the call's deadline, if it has one; never quite none."""
         if call.until_s == math.inf:
             return None
-        return max(0.001, call.until_s - self.policy.clock.monotonic_s())
+        return max(0.001, call.until_s - self.clock.monotonic_s())
 
     def _limit(self, call: Call) -> AbstractAsyncContextManager[Any]:
         left_s = self._left_s(call)
@@ -177,7 +173,7 @@ class Attempt(Runnable[Any, Any]):
     def _until(self, until_s: float, pieces: Iterator[Any]) -> Iterator[Any]:
         """The pieces, as long as there is time: a thread can look at the clock between two."""
         for piece in pieces:
-            if self.policy.clock.monotonic_s() >= until_s:
+            if self.clock.monotonic_s() >= until_s:
                 raise TimeoutError(_LATE)
             yield piece
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import random
 import threading
-from functools import partial
 from typing import TYPE_CHECKING
 
 from tiered_llm.clock import SYSTEM_CLOCK
@@ -37,11 +36,12 @@ _LONGEST_COOLDOWN_S = 3600.0  # a server's slip must not eject it for good
 class Permit:
     """Leave for one call, to be settled when the call ends, however it ends."""
 
-    __slots__ = ("_report", "_unsettled")
+    __slots__ = ("_breaker", "generation", "lease_s", "settled")
 
-    def __init__(self, report: Callable[[Outcome, float, float | None], None]) -> None:
-        """Take whom to tell."""
-        self._report, self._unsettled = report, threading.Lock()
+    def __init__(self, breaker: Breaker, generation: int, lease_s: float) -> None:
+        """Note whom to tell, and in which phase and until when a place is held."""
+        self._breaker, self.generation, self.lease_s = breaker, generation, lease_s
+        self.settled = False
 
     def settle(
         self, outcome: Outcome, duration_s: float = 0.0, *, retry_after_s: float | None = None
@@ -53,8 +53,7 @@ class Permit:
             duration_s: Seconds to hold against `slow_s`.
             retry_after_s: What a 429 asks for, kept to an hour; `open_s` where it asks nothing.
         """
-        if self._unsettled.acquire(blocking=False):  # never released: settled for good
-            self._report(outcome, duration_s, retry_after_s)
+        self._breaker.settle(self, outcome, duration_s, retry_after_s)
 
 
 class Breaker:
@@ -116,30 +115,39 @@ class Breaker:
 
     def try_acquire(self) -> Permit | None:
         """Leave for one call, or None: open, cooling down, or all probes under way."""
+        if self.at_ease:  # a closed breaker counts a call when it ends, and takes nothing before
+            return Permit(self, self._generation, math.inf)
         with self._lock:
             now_s, phase = self._look()
             free = now_s >= self._free_at_s(phase)
             lease_s = now_s + self._policy.probe_lease_s
             change = self._move(now_s, grant(phase, lease_s) if free else phase)
-            permit = Permit(partial(self._settle, (self._generation, lease_s)))
+            permit = Permit(self, self._generation, lease_s)
         self._tell(*change)
         return permit if free else None
 
-    def _settle(
-        self, granted: tuple[int, float], outcome: Outcome, duration_s: float, asked_s: float | None
+    def settle(
+        self, permit: Permit, outcome: Outcome, duration_s: float, asked_s: float | None
     ) -> None:
-        (generation, lease_s), policy = granted, self._policy
+        """What `Permit.settle` does."""
+        policy = self._policy
         with self._lock:
+            if permit.settled:
+                return
+            permit.settled = True
             now_s, phase = self._look()
             if outcome is Outcome.COOLDOWN:
                 cool_s = min(policy.open_s if asked_s is None else asked_s, _LONGEST_COOLDOWN_S)
                 self._cool_until_s = max(self._cool_until_s, now_s + cool_s)
-            if generation == self._generation:
-                phase = release(phase, lease_s)
-                if outcome in {Outcome.SUCCESS, Outcome.FAILURE}:
+            if permit.generation == self._generation:
+                phase = release(phase, permit.lease_s)
+                if outcome is Outcome.SUCCESS or outcome is Outcome.FAILURE:
                     slow = policy.slow_s is not None and duration_s > policy.slow_s
                     bad = slow or outcome is Outcome.FAILURE
-                    phase = count(phase, bad, now_s, policy, self._rng())
+                    phase = count(phase, bad, now_s, policy, self._rng)
+                    if type(phase) is Closed and self.at_ease:
+                        self._phase = phase
+                        return
             change = self._move(now_s, phase)
         self._tell(*change)
 

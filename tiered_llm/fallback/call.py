@@ -11,6 +11,8 @@ from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage
 
 from tiered_llm.errors import AllTiersFailedError
+from tiered_llm.fallback.shapes import Plain
+from tiered_llm.providers import Parameters
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from tiered_llm.errors import AttemptFailedError
     from tiered_llm.fallback.attempt import Attempt
     from tiered_llm.fallback.shapes import Shape
-    from tiered_llm.providers import Parameters
     from tiered_llm.tiers import TierSpec
     from tiered_llm.types import RoutingDecision
 
 
+_NO_PARAMETERS = Parameters()
 _TAGS = {tier: f"tier:{tier.value}" for tier in Tier}
 
 
@@ -80,6 +82,16 @@ class Call:
     answered: Tier = field(init=False)
     _overflowed: TierSpec | None = None
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether the call asks for nothing but an answer to its messages."""
+        return (
+            type(self.shape) is Plain
+            and self.parameters == _NO_PARAMETERS
+            and self.stop is None
+            and not (self.arguments or self.tier_arguments or self.overrides)
+        )
+
     def after(self, attempt: Attempt) -> tuple[Attempt, ...]:
         """The attempts that come after one in the order."""
         return self.queue[self.queue.index(attempt) + 1 :]
@@ -119,19 +131,16 @@ class Call:
 
     def routing(self, spec: TierSpec) -> dict[str, Any]:
         """What `response_metadata["routing"]` holds once a tier has answered."""
-        summary = self.decision.summary()
-        attempts: list[dict[str, Any]] = [
-            {"tier": failure.tier.value, "outcome": "failed", "fault": failure.fault}
-            for failure in self.failures
+        told = self.decision.summary()
+        told["decided_tier"] = told["tier"]
+        told["tier"], told["model_id"] = spec.tier.value, spec.model_id
+        told["attempts"] = [
+            *(
+                {"tier": failure.tier.value, "outcome": "failed", "fault": failure.fault}
+                for failure in self.failures
+            ),
+            {"tier": spec.tier.value, "outcome": "answered", "fault": None},
         ]
-        attempts.append({"tier": spec.tier.value, "outcome": "answered", "fault": None})
-        told = {
-            **summary,
-            "tier": spec.tier.value,
-            "model_id": spec.model_id,
-            "decided_tier": summary["tier"],
-            "attempts": attempts,
-        }
         if self.skipped:
             told["skipped"] = [{"tier": tier.value, "why": why} for tier, why in self.skipped]
         return told

@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tiered_llm.settings import BreakerSettings
 
 State: TypeAlias = Literal["closed", "open", "half_open", "cooldown"]
@@ -90,8 +92,10 @@ def release(phase: Phase, lease_s: float) -> Phase:
     return replace(phase, leases=phase.leases[:at] + phase.leases[at + 1 :])
 
 
-def count(phase: Phase, bad: bool, now_s: float, policy: BreakerSettings, draw: float) -> Phase:
-    """The phase after one of its calls went well or badly; `draw` in [0, 1) sets the jitter."""
+def count(
+    phase: Phase, bad: bool, now_s: float, policy: BreakerSettings, draw: Callable[[], float]
+) -> Phase:
+    """The phase after one of its calls went well or badly; `draw` from [0, 1) sets the jitter."""
     if isinstance(phase, Open):
         return phase
     if isinstance(phase, HalfOpen):
@@ -122,6 +126,8 @@ def _counted(phase: Closed, bad: bool, number: int) -> Closed:
     )
 
 
-def _opened(open_s: float, now_s: float, policy: BreakerSettings, draw: float) -> Open:
-    jittered_s = open_s * (1 + policy.jitter * (2 * draw - 1))
+def _opened(
+    open_s: float, now_s: float, policy: BreakerSettings, draw: Callable[[], float]
+) -> Open:
+    jittered_s = open_s * (1 + policy.jitter * (2 * draw() - 1))
     return Open(open_s=open_s, until_s=now_s + jittered_s)

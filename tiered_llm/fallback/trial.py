@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from tiered_llm.errors import AttemptFailedError, StreamInterruptedError
@@ -34,17 +33,18 @@ class Trial:
 
     __slots__ = ("_attempt", "_began_s", "_call", "_first_s", "_permit", "_signing", "wait_s")
 
+    wait_s: float
+    """Seconds to wait before the tier is asked again, set where it is to be."""
+
     def __init__(self, attempt: Attempt, call: Call) -> None:
         """Nothing is taken before `begin`."""
         self._attempt, self._call = attempt, call
         self._permit: Permit | None = None
         self._signing: Signing | None = None
-        self._began_s = self._first_s = math.nan
-        self.wait_s = 0.0
 
     def __enter__(self) -> None:
         """Count from here, in case the tier's gate is waited for in vain."""
-        self._began_s = self._attempt.policy.clock.monotonic_s()
+        self._began_s = self._attempt.clock.monotonic_s()
 
     def begin(self) -> None:
         """Take leave of the call's bounds, the tier's breaker and the retry budget.
@@ -60,7 +60,7 @@ class Trial:
     def commit(self, signing: Signing) -> None:
         """A stream has come to its content: from now on it is never replaced unsaid."""
         self._signing = signing
-        self._first_s = self._attempt.policy.clock.monotonic_s()
+        self._first_s = self._attempt.clock.monotonic_s()
 
     def __exit__(
         self,
@@ -71,7 +71,7 @@ class Trial:
         """Settle, record, and say what comes next."""
         if error is None:
             if self._permit is not None:
-                end_s = self._attempt.policy.clock.monotonic_s()
+                end_s = self._attempt.clock.monotonic_s()
                 slow_s = end_s if self._signing is None else self._first_s
                 self._permit.settle(Outcome.SUCCESS, slow_s - self._began_s)
             return False
@@ -81,8 +81,8 @@ class Trial:
 
     def _why_not(self) -> str:
         call, attempt = self._call, self._attempt
-        most = attempt.policy.fallback.max_attempts
         if call.failures:
+            most = attempt.policy.fallback.max_attempts
             if len(call.failures) >= most:
                 return f"the call has had its {most} attempts"
             if call.too_small(attempt.spec):
@@ -136,9 +136,9 @@ class Trial:
         self, fault: str, treatment: Treatment, error: BaseException
     ) -> AttemptFailedError:
         attempt, call = self._attempt, self._call
-        now_s = attempt.policy.clock.monotonic_s()
+        now_s = attempt.clock.monotonic_s()
         ours = isinstance(error, (AttemptFailedError, StreamInterruptedError))
-        asked_s = None if ours else retry_after_s(error, attempt.policy.clock.now())
+        asked_s = None if ours else retry_after_s(error, attempt.clock.now())
         failure = AttemptFailedError(
             attempt.spec.tier,
             fault,
@@ -171,7 +171,7 @@ class Trial:
         least_s = max(asked_s, closed_s)
         self.wait_s = least_s + attempt.policy.wait_s(tries)
         soon = least_s <= bounds.max_wait_s
-        return soon and attempt.policy.clock.monotonic_s() + self.wait_s < call.until_s
+        return soon and attempt.clock.monotonic_s() + self.wait_s < call.until_s
 
     def _note(self, error: BaseException) -> None:
         """Say on an error that passes through what had failed before it."""
