@@ -8,9 +8,9 @@ import random
 import sys
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
+from hand_clock import HandClock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -23,19 +23,6 @@ from tiered_llm.settings import BreakerSettings, get_settings
 
 SUCCESS, FAILURE, NEUTRAL, COOLDOWN = Outcome
 PLAIN = BreakerSettings(jitter=0.0)
-
-
-class HandClock:
-    """Stands still until it is set."""
-
-    def __init__(self):
-        self.now_s = 1_000.0
-
-    def now(self):
-        return datetime.fromtimestamp(self.now_s, UTC)
-
-    def monotonic_s(self):
-        return self.now_s
 
 
 class Bench:
