@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TieredLLMError,
         UnsupportedArgumentError,
     )
+    from tiered_llm.fallback import DEFAULT_FAULTS, FallbackChain, FaultTable, Health, Treatment
     from tiered_llm.routing import ModelRouter
     from tiered_llm.settings import Settings, get_settings
     from tiered_llm.tiers import Ability, Tier, TierSpec
@@ -39,7 +40,11 @@ _HOMES = {
     "ComplexityEstimate": "types",
     "ComplexityEstimator": "complexity",
     "ConfigurationError": "errors",
+    "DEFAULT_FAULTS": "fallback",
     "Estimator": "complexity",
+    "FallbackChain": "fallback",
+    "FaultTable": "fallback",
+    "Health": "fallback",
     "ModelRouter": "routing",
     "NoCapableTierError": "errors",
     "RoutingDecision": "types",
@@ -51,11 +56,13 @@ _HOMES = {
     "TieredChatModel": "chat_model",
     "TieredLLMError": "errors",
     "UnsupportedArgumentError": "errors",
+    "Treatment": "fallback",
     "get_settings": "settings",
 }
 """Each public name, and the room where it lives."""
 
 __all__ = [
+    "DEFAULT_FAULTS",
     "Ability",
     "AgentSpec",
     "AllTiersFailedError",
@@ -63,6 +70,9 @@ __all__ = [
     "ComplexityEstimator",
     "ConfigurationError",
     "Estimator",
+    "FallbackChain",
+    "FaultTable",
+    "Health",
     "ModelRouter",
     "NoCapableTierError",
     "RoutingDecision",
@@ -73,6 +83,7 @@ __all__ = [
     "TierSpec",
     "TieredChatModel",
     "TieredLLMError",
+    "Treatment",
     "UnsupportedArgumentError",
     "__version__",
     "get_settings",

@@ -6,7 +6,7 @@ TieredLLMError
 ├── NoCapableTierError         no tier can serve this request; nothing was sent
 ├── UnsupportedArgumentError   a call-time argument that some tier would not understand
 ├── AttemptFailedError         one tier failed in a way that another may not
-├── AllTiersFailedError        every tier that could be tried failed
+├── AllTiersFailedError        every attempt that could be made failed
 ├── StreamInterruptedError     a stream broke after it had begun to answer
 └── EndpointError              a command needs an endpoint that does not answer
 ```

@@ -197,7 +197,7 @@ def test_a_question_that_fails_is_a_json_line_too(live):
         sim.always(name, Fault.status(503))
     (turn,) = turns("Hello")
     assert turn["answer"] is None
-    assert turn["error"].startswith("every tier that could serve the request failed: 1. light")
+    assert turn["error"].startswith("every attempt failed: 1. light")
 
 
 # --- Ctrl-C ---

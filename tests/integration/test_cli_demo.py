@@ -25,6 +25,8 @@ from tiered_llm.cli.demo_ledger import Ledger, ModelCall, Outcome, Prices, Recor
 from tiered_llm.cli.demo_program import TOOLS, Program, made_document
 from tiered_llm.cli.demo_requests import DemoRequest, built_in
 from tiered_llm.cli.demo_table import Columns, LineView, LiveView, summary
+from tiered_llm.cli.texts import error_line, error_text
+from tiered_llm.errors import AllTiersFailedError, AttemptFailedError
 from tiered_llm.settings import get_settings
 from tiered_llm.testing import Answer, Fault, Simulator
 from tiered_llm.tiers import Tier, TierSpec
@@ -189,10 +191,10 @@ def test_a_request_that_nobody_answers_is_a_line_and_the_run_goes_on(
     live.heavy.script("qwen2.5:72b", Fault.status(500), Answer(text="Here."))
     result = demo("--live", "--limit", "2")
     assert result.exit_code == 1
-    assert "failed    every tier that could serve" in result.stdout
+    assert "failed    every attempt failed: 1." in result.stdout
     assert "2 requests in" in result.stdout
     assert "1 failed" in result.stdout
-    assert "#1 failed: every tier that could serve the request failed" in result.stdout
+    assert "#1 failed: every attempt failed" in result.stdout
     assert "Traceback" not in result.output
 
 
@@ -468,3 +470,25 @@ def test_the_simulator_is_gone_afterwards():
         port = int(local.light.base_url.rsplit(":", 1)[1])
     with Simulator([], port=port) as again:
         assert again.url.endswith(str(port))
+
+
+def test_an_error_of_several_attempts_keeps_its_lines_for_a_person():
+    error = AllTiersFailedError(
+        [AttemptFailedError(LIGHT, "unreachable")], [(STANDARD, "its endpoint keeps failing")]
+    )
+    assert error_text(error).splitlines() == [
+        "every attempt failed:",
+        "  1. light: unreachable after 0.00 s",
+        "  not asked: standard: its endpoint keeps failing",
+    ]
+    assert error_line(error) == (
+        "every attempt failed: 1. light: unreachable after 0.00 s; "
+        "not asked: standard: its endpoint keeps failing"
+    )
+    assert error_text(ValueError("odd\nlines")) == "ValueError: odd; lines"
+
+
+def test_a_cut_error_shows_that_it_is_cut():
+    line = error_line(ValueError("x" * 900))
+    assert len(line) == 500
+    assert line.endswith("x…")

@@ -10,6 +10,7 @@ import pytest
 import tiered_llm
 
 PUBLIC = [
+    "DEFAULT_FAULTS",
     "Ability",
     "AgentSpec",
     "AllTiersFailedError",
@@ -17,6 +18,9 @@ PUBLIC = [
     "ComplexityEstimator",
     "ConfigurationError",
     "Estimator",
+    "FallbackChain",
+    "FaultTable",
+    "Health",
     "ModelRouter",
     "NoCapableTierError",
     "RoutingDecision",
@@ -27,6 +31,7 @@ PUBLIC = [
     "TierSpec",
     "TieredChatModel",
     "TieredLLMError",
+    "Treatment",
     "UnsupportedArgumentError",
     "__version__",
     "get_settings",

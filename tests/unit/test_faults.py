@@ -145,7 +145,7 @@ async def test_once_content_is_out_no_other_tier_is_mixed_in():
         await aread()
     assert seen == ["a", " b"] * 2
     error = caught.value
-    assert (error.tier, error.fault, error.partial_text) == ("light", "unreachable", "a b")
+    assert (error.tier, error.fault, error.partial_text) == ("light", "interrupted", "a b")
     assert isinstance(error.__cause__, ConnectionError)
     assert error.usage_estimated
     assert error.usage["input_tokens"] > 0

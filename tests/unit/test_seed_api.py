@@ -1,7 +1,6 @@
 """The calls of the original design, as they were written there.
 
-Budgets, metrics and the seed's own `FallbackChain` come with later releases, and their calls
-with them.
+Budgets and metrics come with later releases, and their calls with them.
 """
 
 from __future__ import annotations
@@ -12,12 +11,18 @@ from uuid import uuid4
 import pytest
 
 from tiered_llm import (
+    AllTiersFailedError,
     ComplexityEstimator,
+    ConfigurationError,
+    FallbackChain,
     ModelRouter,
+    NoCapableTierError,
     RoutingDecision,
     Tier,
+    TierSpec,
     get_settings,
 )
+from tiered_llm.testing import FakeChatModel, Fault
 
 HARD = "Analyze the security implications of a zero-trust architecture with mutual TLS"
 
@@ -154,3 +159,63 @@ def test_a_decisions_time_without_a_zone_is_utc():
     naive = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - as the seed's callers pass it
     decision = RoutingDecision(timestamp=naive, selected_tier=Tier.LIGHT)
     assert decision.timestamp == naive.replace(tzinfo=UTC)
+
+
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+async def test_a_fallback_chain_answers_and_names_the_tier(simulated_tiers):
+    specs = simulated_tiers.specs
+    standard, heavy = specs["standard"], specs["heavy"]
+    simulated_tiers.standard.script("qwen2.5:32b", Fault.status(503))
+    response, actual_tier = await FallbackChain(tiers=[standard, heavy]).execute_with_fallback(
+        messages=MESSAGES, preferred_tier=standard
+    )
+    assert response.text
+    assert actual_tier.tier == "heavy"
+    assert [a["tier"] for a in response.response_metadata["routing"]["attempts"]] == [
+        "standard",
+        "heavy",
+    ]
+
+
+async def test_a_fallback_chain_takes_a_client_for_all_or_one_for_each(simulated_tiers):
+    chain = FallbackChain(tiers=simulated_tiers.specs.values())
+    client = FakeChatModel(text="from the client")
+    response, spec = await chain.execute_with_fallback(client, MESSAGES, "standard")
+    assert (response.text, spec.tier) == ("from the client", Tier.STANDARD)
+    assert client.calls[0][0][0].content == "Hello"
+    made = {}
+
+    def make(spec):
+        made[spec.tier] = FakeChatModel(text=spec.model_id)
+        return made[spec.tier]
+
+    response, spec = await chain.execute_with_fallback(make, MESSAGES)
+    assert (response.text, spec.tier) == ("ollama/qwen2.5:7b", Tier.LIGHT)
+    assert set(made) == set(Tier)
+
+
+async def test_a_fallback_chain_says_what_cannot_be(simulated_tiers):
+    light = simulated_tiers.specs["light"]
+    chain = FallbackChain(tiers=[light])
+    with pytest.raises(ConfigurationError, match="heavy is none of the chain's tiers; use light"):
+        await chain.execute_with_fallback(messages=MESSAGES, preferred_tier="heavy")
+    with pytest.raises(NoCapableTierError, match="do not fit its window"):
+        await chain.execute_with_fallback(messages=[{"role": "user", "content": "word " * 200_000}])
+    simulated_tiers.light.always("qwen2.5:7b", Fault.status(404))
+    with pytest.raises(AllTiersFailedError):
+        await chain.execute_with_fallback(messages=MESSAGES)
+    with pytest.raises(ConfigurationError, match="two are for light"):
+        FallbackChain(tiers=[light, light])
+    with pytest.raises(ConfigurationError, match="none is given"):
+        FallbackChain(tiers=[])
+
+
+async def test_what_does_not_fit_the_preferred_tier_begins_with_the_next(simulated_tiers):
+    small = simulated_tiers.specs["light"].model_copy(update={"context_window": 3})
+    chain = FallbackChain(tiers=[small, simulated_tiers.specs["standard"]])
+    long = [{"role": "user", "content": "Rather more than three tokens of text, to be sure."}]
+    _, spec = await chain.execute_with_fallback(messages=long, preferred_tier=small)
+    assert spec.tier == "standard"
+    assert isinstance(spec, TierSpec)

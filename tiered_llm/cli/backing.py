@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tiered_llm.cli.output import console
@@ -13,7 +13,7 @@ from tiered_llm.errors import EndpointError
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tiered_llm.cli.findings import Level, TierReport
     from tiered_llm.settings import Settings
@@ -76,12 +76,26 @@ def simulated(settings: Settings, *, pace: float = 1.0) -> Iterator[Settings]:
         settings: The tiers to stand in for.
         pace: Factor on the simulated latencies; 0 answers at once.
     """
+    with _simulators(settings, pace) as simulators:
+        yield _served_by(simulators, settings)
+
+
+@contextmanager
+def _simulators(settings: Settings, pace: float) -> Iterator[Mapping[Tier, Simulator]]:
+    """A simulator for each tier, so that one can be taken down without the others."""
     from tiered_llm.testing import Simulator
 
-    models = {spec.model_name: _model(spec, pace) for spec in settings.tiers.values()}
-    with _loopback_unproxied(), Simulator(models.values()) as simulator:
-        specs = {tier.value: _served(spec, simulator) for tier, spec in settings.tiers.items()}
-        yield settings.model_copy(update=specs)
+    with _loopback_unproxied(), ExitStack() as stack:
+        yield {
+            tier: stack.enter_context(Simulator([_model(spec, pace)]))
+            for tier, spec in settings.tiers.items()
+        }
+
+
+def _served_by(simulators: Mapping[Tier, Simulator], settings: Settings) -> Settings:
+    tiers = settings.tiers
+    specs = {tier.value: _served(tiers[tier], each) for tier, each in simulators.items()}
+    return settings.model_copy(update=specs)
 
 
 def _model(spec: TierSpec, pace: float) -> SimulatedModel:
@@ -134,11 +148,13 @@ class Backing:
         settings: The settings to build the model from.
         simulated: Whether the simulator answers.
         silent: The configured tiers that were found not to answer, each with what was found.
+        simulators: The simulator of each tier; none if the configured endpoints answer.
     """
 
     settings: Settings
     simulated: bool
     silent: Mapping[Tier, str]
+    simulators: Mapping[Tier, Simulator] = field(default_factory=dict)
 
 
 @contextmanager
@@ -156,12 +172,17 @@ def backed(
     if not simulate:
         yield Backing(settings=settings, simulated=False, silent=silent)
         return
-    with simulated(settings, pace=pace) as local:
-        yield Backing(settings=local, simulated=True, silent=silent)
+    with _simulators(settings, pace) as simulators:
+        yield Backing(
+            settings=_served_by(simulators, settings),
+            simulated=True,
+            silent=silent,
+            simulators=simulators,
+        )
 
 
-def announce(backing: Backing, *, quiet: bool) -> None:
-    """Say who answers: on stderr where stdout is for machines."""
+def announce(backing: Backing, *, quiet: bool, plan: Iterable[str] = ()) -> None:
+    """Say who answers, and what is planned: on stderr where stdout is for machines."""
     from rich.text import Text
 
     out = console(stderr=quiet)
@@ -173,4 +194,6 @@ def announce(backing: Backing, *, quiet: bool) -> None:
         out.print(Text(f"live models: {models}", style="bold"), soft_wrap=True)
     for tier, why in backing.silent.items():
         out.print(Text(f"{tier}: {why}", style="dim"), soft_wrap=True)
+    for line in plan:
+        out.print(Text(line), soft_wrap=True)
     out.print()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tiered_llm.cli.output import console, print_error
-from tiered_llm.cli.texts import error_line, harmless
+from tiered_llm.cli.texts import error_line, error_text, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ class ChatView:
         """There is no answer, or no more of it."""
         if self._as_json:
             typer.echo(json.dumps({"answer": None, "error": error_line(error)}))
-        print_error(error_line(error), _HINT)
+        print_error(error_text(error), _HINT)
 
     def tell(self, lines: Iterable[str]) -> None:
         """Say something about the conversation."""

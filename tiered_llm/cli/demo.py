@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,10 @@ from tiered_llm.cli.output import console, print_error
 from tiered_llm.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from tiered_llm.cli.backing import Backing
+    from tiered_llm.cli.demo_chaos import Chaos
     from tiered_llm.cli.demo_ledger import Ledger, Outcome
     from tiered_llm.cli.demo_program import Program
     from tiered_llm.cli.demo_requests import DemoRequest
@@ -46,6 +50,12 @@ def demo(  # noqa: PLR0913  # one for each option
             "of them answer, else the simulator.",
         ),
     ] = None,
+    chaos: Annotated[
+        bool,
+        typer.Option(
+            "--chaos", help="Kill the lightest tier's simulator on the way, and bring it back."
+        ),
+    ] = False,
     fast: Annotated[
         bool, typer.Option("--fast", help="Let simulated answers take no time.")
     ] = False,
@@ -62,6 +72,9 @@ def demo(  # noqa: PLR0913  # one for each option
     score, tier, reason, tokens and time; at the end what it cost against all on heavy.
     Exits with 1 if a request failed. Ctrl-C sums up what is done.
 
+    With --chaos the light tier dies on the way: see its requests go to another tier, the
+    router leave it alone, and the tier taken up again once it is back.
+
     Example: [bold]tiered-llm demo --input prompts.jsonl --limit 100[/bold]
     """
     from tiered_llm.cli.backing import announce, backed, silent_tiers
@@ -70,13 +83,43 @@ def demo(  # noqa: PLR0913  # one for each option
     requests = _requests(input_file)[:limit]
     pace = 0.0 if fast else min(1.0, _PACED_REQUESTS / len(requests))
     settings = get_settings()
+    if chaos:
+        _check_chaos(settings, simulate=simulate)
+        simulate = True
     silent = silent_tiers(settings, unchecked=True) if simulate is None else {}
     simulate = simulate or bool(silent)
-    with backed(settings, simulate=simulate, silent=silent, pace=pace) as backing:
-        announce(backing, quiet=as_json)
-        program = _program(backing.settings, max_tokens)
-        ledger = _run(requests, program, backing, _view(as_json=as_json))
+    with (
+        backed(settings, simulate=simulate, silent=silent, pace=pace) as backing,
+        _outage(backing, len(requests), pace, wanted=chaos) as disorder,
+    ):
+        announce(backing, quiet=as_json, plan=disorder.plan() if disorder else ())
+        program = _program(backing.settings, max_tokens, disorder)
+        ledger = _run(requests, program, backing, _view(as_json=as_json), disorder)
     raise typer.Exit(_exit_code(ledger))
+
+
+def _check_chaos(settings: Settings, *, simulate: bool | None) -> None:
+    """End the command where `--chaos` cannot be."""
+    if simulate is False:
+        message = "--chaos kills a tier, and --live tiers are not its own to kill"
+        hint = "leave --live out: with --chaos the simulator answers"
+    elif len(settings.tiers) == 1:
+        message = f"--chaos kills a tier, and {min(settings.tiers)} is the only one configured"
+        hint = "switch another tier on, so that there is one to fall back to"
+    else:
+        return
+    print_error(message, hint)
+    raise typer.Exit(ExitCode.USAGE)
+
+
+def _outage(
+    backing: Backing, planned: int, pace: float, *, wanted: bool
+) -> AbstractContextManager[Chaos | None]:
+    if not wanted:
+        return nullcontext()
+    from tiered_llm.cli.demo_chaos import Chaos
+
+    return Chaos(backing, planned, pace)
 
 
 def _requests(source: str | None) -> list[DemoRequest]:
@@ -113,16 +156,27 @@ def _view(*, as_json: bool) -> View:
     return LiveView(out, out.width) if live else LineView(out)
 
 
-def _program(settings: Settings, max_tokens: int) -> Program:
+def _program(settings: Settings, max_tokens: int, disorder: Chaos | None) -> Program:
     """The program and its model; importing LangChain and LangGraph takes a moment."""
     with console(stderr=True).status("loading LangChain"):
         from tiered_llm.chat_model import TieredChatModel
         from tiered_llm.cli.demo_program import Program
 
-        return Program(TieredChatModel(settings=settings, max_tokens=max_tokens))
+        model = TieredChatModel(
+            settings=disorder.settings if disorder else settings,
+            max_tokens=max_tokens,
+            health=disorder.health if disorder else None,
+        )
+        return Program(model)
 
 
-def _run(requests: list[DemoRequest], program: Program, backing: Backing, view: View) -> Ledger:
+def _run(
+    requests: list[DemoRequest],
+    program: Program,
+    backing: Backing,
+    view: View,
+    disorder: Chaos | None,
+) -> Ledger:
     """Send the requests one after the other; whatever ends it, sum up."""
     from tiered_llm.cli.demo_ledger import Ledger, Prices
 
@@ -132,15 +186,26 @@ def _run(requests: list[DemoRequest], program: Program, backing: Backing, view: 
     try:
         with view:
             for request in requests:
+                ledger = _disturbed(ledger, view, disorder)
                 view.begin(request, ledger)
                 outcome = _send(len(ledger.outcomes) + 1, request, program, settings, view)
                 elapsed_s = SYSTEM_CLOCK.monotonic_s() - began_s
                 ledger = replace(ledger, outcomes=(*ledger.outcomes, outcome), elapsed_s=elapsed_s)
                 view.end(outcome, ledger)
+            ledger = _disturbed(ledger, view, disorder)
     except KeyboardInterrupt:
         ledger = replace(ledger, interrupted=True)
     view.sum_up(ledger)
     return ledger
+
+
+def _disturbed(ledger: Ledger, view: View, disorder: Chaos | None) -> Ledger:
+    """Let happen what is due between two requests, and show it."""
+    if disorder is None:
+        return ledger
+    for event in disorder.events(len(ledger.outcomes)):
+        view.tell(event)
+    return replace(ledger, outage=disorder.outage)
 
 
 def _send(
@@ -157,6 +222,7 @@ def _send(
             request, {"callbacks": [heard], "configurable": request.configurable()}, view.show
         )
     except Exception as failure:  # noqa: BLE001  # shown in the request's line; the run goes on
+        heard.failed(failure)
         error = error_line(failure)
     latency_ms = (SYSTEM_CLOCK.monotonic_s() - began_s) * 1000
     return outcome_of(number, request, heard, settings, latency_ms=latency_ms, error=error)

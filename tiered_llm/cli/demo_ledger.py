@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tiered_llm.cli.explain import why
+from tiered_llm.cli.explain import left_alone, why
 from tiered_llm.cli.texts import in_one_line
+from tiered_llm.errors import AllTiersFailedError
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from langchain_core.outputs import LLMResult
 
+    from tiered_llm.cli.demo_outage import Outage
     from tiered_llm.cli.demo_requests import DemoRequest
     from tiered_llm.settings import Settings
 
@@ -39,18 +41,45 @@ class ModelCall:
 
 
 class Recorder(BaseCallbackHandler):
-    """Listens to one request: its model calls, and the routing of the first of them.
+    """Listens to one request: its model calls, and how they were routed.
 
     Attributes:
         calls: The calls answered so far.
-        routing: The routing that the first answer was signed with; None before it.
+        routings: What each answer was signed with, by the answer's id.
+        lost: The attempts of a call that no tier answered.
     """
 
     def __init__(self) -> None:
         """Begin with nothing heard."""
         self.calls: list[ModelCall] = []
-        self.routing: Mapping[str, Any] | None = None
+        self.routings: dict[str | None, Mapping[str, Any]] = {}
+        self.lost: tuple[Mapping[str, Any], ...] = ()
         self._tiers: dict[UUID, Tier] = {}
+
+    @property
+    def routing(self) -> Mapping[str, Any] | None:
+        """The routing of the first answer; None before it."""
+        return next(iter(self.routings.values()), None)
+
+    @property
+    def attempts(self) -> tuple[Mapping[str, Any], ...]:
+        """Every attempt of every call, in order."""
+        signed = (attempt for routing in self.routings.values() for attempt in routing["attempts"])
+        return (*signed, *self.lost)
+
+    @property
+    def left_alone(self) -> tuple[str, ...]:
+        """The tiers that were wanted and left alone for their health."""
+        found = dict.fromkeys(left_alone(routing) for routing in self.routings.values())
+        return tuple(tier for tier in found if tier is not None)
+
+    def failed(self, error: Exception) -> None:
+        """Note what the error that ended the request tells of attempts."""
+        if isinstance(error, AllTiersFailedError):
+            self.lost = tuple(
+                {"tier": a.tier.value, "outcome": "failed", "fault": a.fault}
+                for a in error.attempts
+            )
 
     def on_chat_model_start(
         self,
@@ -78,11 +107,12 @@ class Recorder(BaseCallbackHandler):
         self.calls.append(call)
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
-        """Note the routing that the answer is signed with."""
+        """Note the routing that the answer is signed with; outer chains pass it on again."""
         del kwargs
         raw = outputs.get("raw") if isinstance(outputs, dict) else outputs
         routing = getattr(raw, "response_metadata", {}).get("routing")
-        self.routing = self.routing or routing
+        if raw is not None and routing:
+            self.routings.setdefault(raw.id, routing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +125,8 @@ class Outcome:
         calls: The model calls that were answered.
         routing: How the first one was routed; None if none was answered.
         why: Why the tier, in a few words.
+        attempts: Each attempt of each model call, as the routing tells it.
+        left_alone: Tiers that were wanted, and left alone because they kept failing.
         latency_ms: Duration of the whole request.
         error: What failed, in a line; empty if nothing did.
     """
@@ -104,8 +136,20 @@ class Outcome:
     calls: tuple[ModelCall, ...] = ()
     routing: Mapping[str, Any] | None = None
     why: str = ""
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    left_alone: tuple[str, ...] = ()
     latency_ms: float = 0.0
     error: str = ""
+
+    @property
+    def failed_attempts(self) -> tuple[Mapping[str, Any], ...]:
+        """The attempts that a tier failed."""
+        return tuple(a for a in self.attempts if a["outcome"] == "failed")
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether it was answered after a tier had failed."""
+        return bool(self.failed_attempts) and not self.error
 
     @property
     def tier(self) -> Tier | None:
@@ -144,6 +188,8 @@ def outcome_of(
         calls=tuple(heard.calls),
         routing=routing,
         why=why(routing, settings.complexity.weights) if routing else "",
+        attempts=heard.attempts,
+        left_alone=heard.left_alone,
         **came,
     )
 
@@ -188,6 +234,7 @@ class Ledger:
         elapsed_s: Time since the first one was sent.
         simulated: Whether the simulator answered.
         interrupted: Whether the run was cut short.
+        outage: The outage of a run with `--chaos`.
     """
 
     prices: Prices
@@ -196,6 +243,7 @@ class Ledger:
     elapsed_s: float = 0.0
     simulated: bool = False
     interrupted: bool = False
+    outage: Outage | None = None
     calls: tuple[ModelCall, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -231,6 +279,7 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
+        chaos = {"chaos": self.outage.to_dict(self.outcomes)} if self.outage else {}
         return {
             "type": "summary",
             "requests": len(self.outcomes),
@@ -247,6 +296,7 @@ class Ledger:
             "saved_cost_units": float(self.baseline - self.cost),
             "saving_pct": round(self.saving_pct, 1),
             "elapsed_s": round(self.elapsed_s, 3),
+            **chaos,
         }
 
 
@@ -266,6 +316,9 @@ def outcome_dict(outcome: Outcome, prices: Prices, *, simulated: bool) -> dict[s
         "why": outcome.why,
         "reasons": routing.get("reasons", []),
         "fallbacks": routing.get("fallbacks", []),
+        "attempts": list(outcome.attempts),
+        "fell_back": outcome.fell_back,
+        "left_alone": list(outcome.left_alone),
         "model_calls": len(outcome.calls),
         "input_tokens": outcome.input_tokens,
         "output_tokens": outcome.output_tokens,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tiered_llm.cli.demo_ledger import Ledger, Outcome
+    from tiered_llm.cli.demo_outage import Event
     from tiered_llm.cli.demo_requests import DemoRequest
 
 _GAP = "  "
@@ -53,6 +54,10 @@ class View(Protocol):
         """A request is over; the ledger holds it already."""
         ...
 
+    def tell(self, event: Event) -> None:
+        """Something has happened between two requests."""
+        ...
+
     def sum_up(self, ledger: Ledger) -> None:
         """The run is over."""
         ...
@@ -78,6 +83,10 @@ class JsonView:
         """A line for the request."""
         found = outcome_dict(outcome, ledger.prices, simulated=ledger.simulated)
         typer.echo(json.dumps(found, ensure_ascii=False))
+
+    def tell(self, event: Event) -> None:
+        """A line for the event."""
+        typer.echo(json.dumps(event.to_dict(), ensure_ascii=False))
 
     def sum_up(self, ledger: Ledger) -> None:
         """The last line."""
@@ -118,6 +127,11 @@ def _fitted(cell: Text, width: int, right: bool) -> Text:
     return cell
 
 
+_EVENT_MARKS = {
+    "killed": ("▼", "bold red"),
+    "back": ("▲", "bold green"),
+    "breaker": ("◆", "bold cyan"),
+}
 _HEADINGS = ("#", "request", "score", "tier", "why", "in", "out", "time")
 
 
@@ -147,6 +161,11 @@ class LineView:
         """The request's line."""
         del ledger
         self._print(self._columns.line(_cells(outcome)))
+
+    def tell(self, event: Event) -> None:
+        """A line that stands out from the requests'."""
+        mark, style = _EVENT_MARKS[event.kind]
+        self._print(Text(f"{mark:>3}  {event.text}", style=style))
 
     def sum_up(self, ledger: Ledger) -> None:
         """The summary, below the table."""
@@ -206,12 +225,13 @@ def _end_of(text: str, width: int) -> str:
 def _cells(outcome: Outcome) -> tuple[Text, ...]:
     tier = outcome.tier.value if outcome.tier else "-"
     style = TIER_STYLES.get(tier, "")
+    why_style = "yellow" if outcome.fell_back else "dim"
     return (
         Text(str(outcome.number), style="dim"),
         Text(outcome.shown),
         Text("-" if outcome.score is None else f"{outcome.score:.2f}"),
         Text("failed", style="bold red") if outcome.error else Text(tier, style=style),
-        Text(outcome.error, style="red") if outcome.error else Text(outcome.why, style="dim"),
+        Text(outcome.error, style="red") if outcome.error else Text(outcome.why, style=why_style),
         Text(f"{outcome.input_tokens:,}"),
         Text(f"{outcome.output_tokens:,}"),
         Text(f"{outcome.latency_ms / 1000:.2f} s"),
@@ -226,6 +246,7 @@ def summary(ledger: Ledger) -> list[Text]:
         *(_mix_line(tier, answered, ledger) for tier, answered in ledger.mix.items()),
         Text(_tokens_line(ledger)),
         *_cost_lines(ledger),
+        *_outage_lines(ledger),
         *_failure_lines(ledger),
     ]
 
@@ -235,7 +256,8 @@ def _headline(ledger: Ledger) -> str:
     how_many = f"{done}" if done == planned else f"{done} of {planned}"
     ending = "; interrupted" if ledger.interrupted else ""
     failed = f", {ledger.failed} failed" if ledger.failed else ""
-    return f"{how_many} requests in {ledger.elapsed_s:.1f} s{failed}{ending}"
+    requests = "request" if planned == 1 else "requests"
+    return f"{how_many} {requests} in {ledger.elapsed_s:.1f} s{failed}{ending}"
 
 
 def _mix_line(tier: str, answered: int, ledger: Ledger) -> Text:
@@ -267,6 +289,10 @@ def saving(ledger: Ledger) -> str:
     """The saving in words; a loss is called a loss."""
     verb = "saved" if ledger.saving_pct >= 0 else "lost"
     return f"{abs(ledger.saving_pct):.1f} % {verb}"
+
+
+def _outage_lines(ledger: Ledger) -> list[Text]:
+    return [Text(line) for line in ledger.outage.lines(ledger.outcomes)] if ledger.outage else []
 
 
 def _failure_lines(ledger: Ledger) -> list[Text]:

@@ -18,6 +18,7 @@ _SHORT_NAMES = {
 }
 _NAMED_FACTORS = 2
 _LEAST_SHARE = 0.015
+_AGAINST = {"bar", "avoid"}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 TIER_STYLES = {"light": "green", "standard": "yellow", "heavy": "magenta"}
@@ -53,12 +54,21 @@ def why(routing: Mapping[str, Any], weights: Mapping[str, float]) -> str:
     if failures:
         return ", ".join(f"{a['tier']} failed: {a['fault']}" for a in failures)
     said = [_taken_apart(reason) for reason in routing["reasons"]]
-    last = next((s for s in reversed(said) if s.effect != "bar"), None)
+    last = next((s for s in reversed(said) if s.effect not in _AGAINST), None)
     if last is None or last.rule == "score_thresholds":
         return _main_factors(shares_of(routing, weights))
     if last.rule == "nearest_tier":
         return _barred(said, last)
     return last.because
+
+
+def left_alone(routing: Mapping[str, Any]) -> str | None:
+    """The tier that was wanted and left alone for its health; None if there is none."""
+    said = [_taken_apart(reason) for reason in routing["reasons"]]
+    avoided = {s.tier for s in said if s.effect == "avoid"}
+    avoided -= {s.tier for s in said if s.effect == "bar"}  # not for its health alone
+    passed_over = (s.because.partition(" ")[0] for s in said if s.rule == "nearest_tier")
+    return next((tier for tier in passed_over if tier in avoided), None)
 
 
 def _taken_apart(reason: str) -> Said:
@@ -69,7 +79,7 @@ def _taken_apart(reason: str) -> Said:
 
 def _barred(said: list[Said], last: Said) -> str:
     unwanted = last.because.partition(" ")[0]
-    because = (s.because for s in said if s.effect == "bar" and s.tier == unwanted)
+    because = (s.because for s in said if s.effect in _AGAINST and s.tier == unwanted)
     return f"{unwanted}: {next(because, 'not configured')}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tiered_llm.errors import TieredLLMError
 
-_ERROR_CHARS = 300
+_ERROR_CHARS = 500
 
 
 def sendable(text: str) -> str:
@@ -27,4 +27,10 @@ def error_line(error: Exception) -> str:
     said = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     said = said.replace(":; ", ": ")
     told = said if isinstance(error, TieredLLMError) else f"{type(error).__name__}: {said}"
-    return in_one_line(told)[:_ERROR_CHARS]
+    line = in_one_line(told)
+    return line if len(line) <= _ERROR_CHARS else f"{line[: _ERROR_CHARS - 1]}…"
+
+
+def error_text(error: Exception) -> str:
+    """An error as a person reads it: ours with its lines, one for each attempt."""
+    return harmless(str(error)) if isinstance(error, TieredLLMError) else error_line(error)

@@ -105,9 +105,12 @@ class Attempt(Runnable[Any, Any]):
                 held, rest = self._asking.pieces(call, input, traced, self._left_s(call))
                 trial.commit(signing)
                 yield Begin()
-                for piece in chain(held, self._in_time(call, rest)):
-                    yield Part(signing.sign(piece))
-                yield from map(Part, signing.missing())
+                try:
+                    for piece in chain(held, self._in_time(call, rest)):
+                        yield Part(signing.sign(piece))
+                    yield from map(Part, signing.missing())
+                finally:
+                    _close(rest)
                 yield End(watched=_watched(traced))
                 return
             self.clock.sleep(trial.wait_s)
@@ -196,6 +199,13 @@ def _childs(config: RunnableConfig | None) -> RunnableConfig:
     be siblings.
     """
     return var_child_runnable_config.get() or config or {}
+
+
+def _close(stream: Iterator[Any]) -> None:
+    """End a model's stream, and with it the model's run, now: not when it is collected."""
+    close = getattr(stream, "close", None)
+    if close is not None:
+        close()
 
 
 def _watched(config: RunnableConfig) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tiered_llm.settings import BreakerSettings, FallbackSettings
 
 _log = logging.getLogger("tiered_llm.fallback")
+logging.getLogger("tiered_llm").addHandler(logging.NullHandler())  # a library is silent by itself
 
 _MOST_ENDPOINTS = 1_024
 """Endpoints that are remembered; the one not asked for longest goes first."""

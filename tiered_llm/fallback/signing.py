@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
 
 from tiered_llm.errors import StreamInterruptedError
 from tiered_llm.fallback.faults import Fault
@@ -40,14 +41,14 @@ class Signing:
     good order, but early, looks like a whole answer to every client.
     """
 
-    __slots__ = ("_call", "_finished", "_said", "_spec", "_texts")
+    __slots__ = ("_call", "_events", "_finished", "_said", "_spec")
 
     def __init__(self, call: Call, spec: TierSpec, *, tells_its_end: bool) -> None:
         """Sign for the tier that streams."""
         self._call, self._spec = call, spec
         self._finished = not tells_its_end
         self._said: list[AIMessageChunk] = []
-        self._texts: list[str] = []  # of a stream of events, which has no chunks
+        self._events: list[dict[str, Any]] = []  # of a stream that has no chunks
 
     def sign(self, piece: Any) -> Any:
         """The piece, signed if it is the last one.
@@ -84,26 +85,26 @@ class Signing:
 
     def interrupted(self, fault: str) -> StreamInterruptedError:
         """The error that says what there was until the stream broke."""
-        whole = AIMessageChunk(content="".join(self._texts)) + self._said
-        known = isinstance(whole, AIMessageChunk) and whole.usage_metadata
+        said = [*self._said, *map(_said_by, self._events)]
+        whole: AIMessageChunk = AIMessageChunk(content="") + said
+        known = whole.usage_metadata
         return StreamInterruptedError(
             tier=self._spec.tier,
             fault=str(fault),
             partial_text=whole.text,
-            tool_calls=getattr(whole, "tool_calls", []),
-            usage=known or self._estimated(whole.text),
+            tool_calls=whole.tool_calls,
+            usage=known or self._estimated(whole),
             usage_estimated=not known,
         )
 
-    def _estimated(self, text: str) -> UsageMetadata:
-        read, written = self._call.input_tokens, estimate_tokens(text)
+    def _estimated(self, whole: AIMessageChunk) -> UsageMetadata:
+        calls = [f"{call['name'] or ''} {call['args'] or ''}" for call in whole.tool_call_chunks]
+        read, written = self._call.input_tokens, estimate_tokens("\n".join([whole.text, *calls]))
         return UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
 
     def _event(self, event: dict[str, Any]) -> dict[str, Any]:
-        if event["event"] == "content-block-delta":
-            delta = event.get("delta") or {}
-            self._texts.append(delta.get("text") or "")
         if event["event"] != "message-finish":
+            self._events.append(event)
             return event
         metadata = event.get("metadata") or {}
         self._finished = self._finished or finished(metadata)
@@ -113,3 +114,15 @@ class Signing:
     def _expect_an_end(self) -> None:
         if not self._finished:
             raise self.interrupted(Fault.INTERRUPTED)
+
+
+def _said_by(event: dict[str, Any]) -> AIMessageChunk:
+    """What a protocol event adds to the answer, as a chunk."""
+    part = event.get("delta") or event.get("content") or {}
+    if event["event"] == "content-block-finish" or not isinstance(part, dict):
+        return AIMessageChunk(content="")  # says the block once more
+    if part.get("type") not in {"tool_call_chunk", "tool-call-delta"}:
+        return AIMessageChunk(content=part.get("text") or "")
+    named = {name: part.get(name) for name in ("id", "name", "args")}
+    piece = tool_call_chunk(index=event.get("index"), **named)
+    return AIMessageChunk(content="", tool_call_chunks=[piece])

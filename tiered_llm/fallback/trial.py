@@ -110,6 +110,8 @@ class Trial:
     def _failed(self, error: BaseException) -> bool:
         """Whether the tier is asked again; raises what the chain goes by."""
         fault = self._fault(error)
+        if fault == Fault.UNREACHABLE and self._signing is not None:
+            fault = Fault.INTERRUPTED  # it was reached: ChatOpenAI calls any lost connection so
         treatment = None if fault is None else self._attempt.policy.faults.treatment(fault)
         if fault is None or treatment is None or not treatment.fall_back:
             self._settle(Outcome.NEUTRAL if treatment is None else treatment.health)
@@ -141,7 +143,7 @@ class Trial:
         asked_s = None if ours else retry_after_s(error, attempt.clock.now())
         failure = AttemptFailedError(
             attempt.spec.tier,
-            fault,
+            str(fault),  # of an enum's member no more than its text
             model_id=attempt.spec.model_id,
             duration_s=now_s - self._began_s,
             retry_after_s=asked_s,

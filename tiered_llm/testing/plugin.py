@@ -69,8 +69,12 @@ def _shared_simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def simulator(_shared_simulator: Simulator) -> Simulator:
-    """One simulator with three models: `qwen2.5:7b`, `qwen2.5:32b`, `qwen2.5:72b`. Fresh."""
+    """One simulator with three models: `qwen2.5:7b`, `qwen2.5:32b`, `qwen2.5:72b`. Fresh.
+
+    The process's breakers are closed and its retry budget is full.
+    """
     _shared_simulator.reset()
+    _forget_health()
     return _shared_simulator
 
 
@@ -83,9 +87,20 @@ def _shared_tiers() -> Iterator[SimulatedTiers]:
 
 @pytest.fixture
 def simulated_tiers(_shared_tiers: SimulatedTiers) -> SimulatedTiers:
-    """Three simulators, one for each tier, with the specs that point to them. Fresh."""
+    """Three simulators, one for each tier, with the specs that point to them. Fresh.
+
+    The process's breakers are closed and its retry budget is full.
+    """
     _shared_tiers.reset()
+    _forget_health()
     return _shared_tiers
+
+
+def _forget_health() -> None:
+    """Close the process's breakers: what one test broke must not be left alone in the next."""
+    from tiered_llm.fallback import PROCESS_HEALTH
+
+    PROCESS_HEALTH.reset()
 
 
 def _simulator(*names: str) -> Simulator:
