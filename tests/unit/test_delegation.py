@@ -10,11 +10,13 @@ import copy
 import pickle
 import socket
 from typing import get_type_hints
+from uuid import uuid4
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.callbacks.usage import UsageMetadataCallbackHandler
+from langchain_core.globals import set_debug
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.rate_limiters import InMemoryRateLimiter
@@ -23,8 +25,10 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import BaseTracer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
+from pydantic import Field
 
 from tiered_llm import ConfigurationError, TieredChatModel, TierSpec
+from tiered_llm.fallback.chain import is_unwatched
 from tiered_llm.testing import FakeChatModel
 from tiered_llm.tiers import Tier
 
@@ -519,3 +523,52 @@ PUBLIC = [
 )
 def test_annotations_resolve_as_langchain_resolves_them(method):
     assert "return" in get_type_hints(method)
+
+
+class Looking(Named):
+    """Notes what is current while it answers."""
+
+    seen: list = Field(default_factory=list, exclude=True)
+
+    def _generate(self, *args, **kwargs):
+        current = dict(var_child_runnable_config.get() or {})
+        self.seen.append({name: current.get(name) for name in ("configurable", "tags", "run_id")})
+        return super()._generate(*args, **kwargs)
+
+
+@pytest.mark.parametrize("call", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_call_that_nobody_watches_runs_as_one_that_is_watched(call, broken):
+    light, heavy = Looking(error=ConnectionError() if broken else None), Looking()
+    model = tiered(light=light, heavy=heavy)
+    run_id = uuid4()
+    given = {"configurable": {"thread_id": "7"}, "tags": ["mine"], "run_id": run_id}
+    answers = []
+    for callbacks in ([], [Recorder()]):
+        config = {**given, "callbacks": callbacks}
+        if call == "invoke":
+            answers.append(model.invoke("hi", config))
+        else:
+            answers.append(asyncio.run(model.ainvoke("hi", config)))
+    first, second = (answer.response_metadata["routing"] for answer in answers)
+    assert first == second
+    assert answers[0].text == answers[1].text
+    assert all(str(run_id) not in (answer.id or "") for answer in answers), "a run of its own"
+    seen = (heavy if broken else light).seen
+    assert seen[0]["configurable"]["thread_id"] == seen[1]["configurable"]["thread_id"] == "7"
+    assert "mine" in seen[0]["tags"]
+    assert seen[0]["run_id"] is None
+    assert var_child_runnable_config.get() is None
+
+
+def test_handlers_of_the_environment_count_as_watching(monkeypatch):
+    with get_usage_metadata_callback() as counted:
+        tiered().invoke("hi")
+    assert counted.usage_metadata["fake"]["total_tokens"] > 0
+    set_debug(True)
+    try:
+        assert not is_unwatched({})
+    finally:
+        set_debug(False)
+    assert is_unwatched({})
+    assert not is_unwatched({"callbacks": [Recorder()]})

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiered_llm.errors import ConfigurationError, NoCapableTierError
-from tiered_llm.routing import DEFAULT_RULES, Bar, Lower, ModelRouter, Pick, Raise, fallback_order
+from tiered_llm.routing import (
+    DEFAULT_RULES,
+    Avoid,
+    Bar,
+    Lower,
+    ModelRouter,
+    Pick,
+    Raise,
+    fallback_order,
+)
 from tiered_llm.settings import get_settings
 from tiered_llm.tiers import Ability, Tier, TierSpec
 from tiered_llm.types import AgentSpec, ComplexityEstimate, RoutingDecision, RoutingRequest
@@ -265,6 +274,36 @@ def test_a_final_pick_silences_the_rules_after_it():
 )
 def test_fallback_escalates_first_and_then_goes_down(selected, order):
     assert fallback_order(selected, tuple(Tier)) == order
+
+
+def test_an_ejected_tier_is_avoided_and_comes_last():
+    decision = decide(0.0, ejected=(LIGHT,))
+    assert decision.order == (STANDARD, HEAVY, LIGHT)
+    assert decision.candidates == (LIGHT, STANDARD, HEAVY), "avoided is not barred"
+    assert [str(reason) for reason in decision.reasons[-2:]] == [
+        "health: avoid light: its endpoint keeps failing or asked for a pause",
+        "nearest_tier: pick standard: light is avoided",
+    ]
+    assert decision.last_word.rule == "nearest_tier"
+
+
+def test_an_ejected_fallback_comes_last():
+    assert decide(0.0, ejected=(STANDARD,)).order == (LIGHT, HEAVY, STANDARD)
+
+
+def test_the_last_tier_that_can_serve_is_taken_ejected_or_not():
+    assert decide(0.0, ejected=tuple(Tier)).order == (LIGHT, STANDARD, HEAVY)
+    assert decide(0.0, ejected=(LIGHT,), forced_tier=LIGHT).order == (LIGHT,)
+    specs = {LIGHT: spec(LIGHT), HEAVY: spec(HEAVY, tools=False)}
+    tools = frozenset({Ability.TOOLS})
+    assert decide(0.0, specs=specs, needs=tools, ejected=(LIGHT,)).order == (LIGHT,)
+
+
+def test_a_rule_of_ones_own_may_avoid_a_tier():
+    def night(_view):
+        yield Avoid(HEAVY, "asleep")
+
+    assert decide(0.9, rules=[*DEFAULT_RULES, night]).order == (STANDARD, LIGHT, HEAVY)
 
 
 def test_the_policy_version_changes_with_tiers_settings_and_rules():
