@@ -151,6 +151,17 @@ async def test_once_content_is_out_no_other_tier_is_mixed_in():
     assert error.usage["input_tokens"] > 0
 
 
+def test_what_breaks_a_begun_stream_never_loses_what_there_was():
+    refused = ollama.ResponseError("refused", 400)
+    broken = FakeChatModel(text="a b c", error=refused, error_after=2)
+    for policy in ("raise", "restart"):
+        model = TieredChatModel(light=broken, heavy=FakeChatModel(), on_interrupt=policy)
+        with pytest.raises(StreamInterruptedError) as caught:
+            list(model.stream("hi"))
+        assert (caught.value.fault, caught.value.partial_text) == ("bad_request", "a b")
+        assert caught.value.__cause__ is refused
+
+
 def test_a_bug_after_content_stays_what_it_is():
     broken = FakeChatModel(text="a b c", error=KeyError("bug"), error_after=2)
     with pytest.raises(KeyError):

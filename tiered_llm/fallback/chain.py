@@ -267,8 +267,9 @@ class FallbackChain:
             return False
         failed = call.failures[-1]
         last = self._attempts[failed.tier]
-        left = tuple(a for a in call.after(last) if a.may_take(call))
-        if not left and self.policy.faults.treatment(failed.fault).again:
+        treatment = self.policy.faults.treatment(failed.fault)
+        left = tuple(a for a in call.after(last) if a.may_take(call) and treatment.fall_back)
+        if not left and treatment.again:
             left = (last,)
         late = call.until_s <= self.policy.clock.monotonic_s()
         if late or not left or len(call.failures) >= self.policy.fallback.max_attempts:

@@ -112,11 +112,13 @@ class Trial:
         fault = self._fault(error)
         if fault == Fault.UNREACHABLE and self._signing is not None:
             fault = Fault.INTERRUPTED  # it was reached: ChatOpenAI calls any lost connection so
-        treatment = None if fault is None else self._attempt.policy.faults.treatment(fault)
-        if fault is None or treatment is None or not treatment.fall_back:
-            self._settle(Outcome.NEUTRAL if treatment is None else treatment.health)
-            self._note(error)
-            return False
+        if fault is None or fault == Fault.CANCELLED:
+            self._settle(Outcome.NEUTRAL)
+            return self._passes(error)
+        treatment = self._attempt.policy.faults.treatment(fault)
+        if not treatment.fall_back and self._signing is None:
+            self._settle(treatment.health)
+            return self._passes(error)
         failure = self._recorded(fault, treatment, error)
         if self._signing is not None:
             ours = isinstance(error, StreamInterruptedError)
@@ -175,10 +177,11 @@ class Trial:
         soon = least_s <= bounds.max_wait_s
         return soon and attempt.clock.monotonic_s() + self.wait_s < call.until_s
 
-    def _note(self, error: BaseException) -> None:
-        """Say on an error that passes through what had failed before it."""
+    def _passes(self, error: BaseException) -> bool:
+        """Let an error through, with a note of what had failed before it."""
         for failure in self._call.failures if isinstance(error, Exception) else ():
             error.add_note(f"before: {failure}")
+        return False
 
     def _settle(
         self, outcome: Outcome, duration_s: float = 0.0, asked_s: float | None = None
