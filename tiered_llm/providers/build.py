@@ -94,6 +94,9 @@ def _build_openai(spec: TierSpec) -> BaseChatModel:
         "timeout": spec.timeout_s,
         "max_retries": 0,
         "stream_usage": True,
+        # on Python 3.11 its `wait_for` loses a cancellation that comes with a chunk, and closing
+        # a stream then reads the whole answer; `timeout` bounds the wait for each chunk as well
+        "stream_chunk_timeout": None,
         "max_tokens": spec.max_output_tokens,
         **spec.model_kwargs,
     }
