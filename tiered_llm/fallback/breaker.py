@@ -142,8 +142,7 @@ class Breaker:
             if permit.generation == self._generation:
                 phase = release(phase, permit.lease_s)
                 if outcome is Outcome.SUCCESS or outcome is Outcome.FAILURE:
-                    slow = policy.slow_s is not None and duration_s > policy.slow_s
-                    bad = slow or outcome is Outcome.FAILURE
+                    bad = outcome is Outcome.FAILURE or duration_s > (policy.slow_s or math.inf)
                     phase = count(phase, bad, now_s, policy, self._rng)
                     if type(phase) is Closed and self.at_ease:
                         self._phase = phase

@@ -111,19 +111,13 @@ def count(
 
 def _counted(phase: Closed, bad: bool, number: int) -> Closed:
     """The phase with one more call in the bucket of that number."""
-    buckets, calls, bads = phase.buckets, phase.calls + 1, phase.bads + bad
-    if buckets and buckets[-1][0] == number:
-        _, most, worst = buckets[-1]
-        return Closed(
-            buckets=(*buckets[:-1], (number, most + 1, worst + bad)), calls=calls, bads=bads
-        )
-    kept = tuple(bucket for bucket in buckets if number - _BUCKETS < bucket[0] < number)
-    gone = [bucket for bucket in buckets if bucket not in kept]
-    return Closed(
-        buckets=(*kept, (number, 1, int(bad))),
-        calls=calls - sum(bucket[1] for bucket in gone),
-        bads=bads - sum(bucket[2] for bucket in gone),
-    )
+    if phase.buckets and phase.buckets[-1][0] == number:
+        *others, (_, calls, bads) = phase.buckets
+        buckets = (*others, (number, calls + 1, bads + bad))
+        return Closed(buckets=buckets, calls=phase.calls + 1, bads=phase.bads + bad)
+    kept = tuple(bucket for bucket in phase.buckets if number - _BUCKETS < bucket[0] < number)
+    calls, bads = (sum(bucket[part] for bucket in kept) for part in (1, 2))
+    return Closed(buckets=(*kept, (number, 1, int(bad))), calls=calls + 1, bads=bads + bad)
 
 
 def _opened(
