@@ -1,0 +1,1 @@
+"""Token budgets that hold: reserve before a call, settle after it."""

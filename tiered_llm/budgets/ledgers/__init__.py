@@ -1,0 +1,1 @@
+"""Ledgers behind one contract: in memory, in a SQLite file, in Redis."""

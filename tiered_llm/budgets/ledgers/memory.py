@@ -1,0 +1,324 @@
+"""A ledger in this process's memory: exact for its threads and event loops, gone with it.
+
+The plain rules of `ledger.py`, in the order in which they are told there; the other ledgers
+do the same in their stores' own words.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from tiered_llm.budgets.ledger import (
+    KEPT_S,
+    Alert,
+    Answer,
+    Ask,
+    Balance,
+    Granted,
+    Refused,
+    Settled,
+    Stale,
+)
+from tiered_llm.clock import SYSTEM_CLOCK
+
+if TYPE_CHECKING:
+    from tiered_llm.budgets.ledger import Line
+    from tiered_llm.clock import Clock
+
+_KEPT_ALERTS = 10_000
+
+
+@dataclass(slots=True)
+class _Account:
+    """One account's columns."""
+
+    balance: Balance
+    thresholds: tuple[int, ...] = ()
+    raised: set[int] = field(default_factory=set)
+
+    def move(
+        self, *, settled: int = 0, reserved: int = 0, orphaned: int = 0, overrun: int = 0
+    ) -> None:
+        """Add to the columns."""
+        old = self.balance
+        self.balance = Balance(
+            account=old.account,
+            settled=old.settled + settled,
+            reserved=old.reserved + reserved,
+            orphaned=old.orphaned + orphaned,
+            overrun=old.overrun + overrun,
+            limit=old.limit,
+        )
+
+
+@dataclass(slots=True)
+class _Lease:
+    """One call: what it holds in each account, in the order of its ask."""
+
+    state: str
+    tokens: int
+    held: tuple[tuple[str, int], ...]
+    expires_s: float
+
+
+@dataclass(slots=True)
+class _Group:
+    """One payer's accounts, leases and limits."""
+
+    accounts: dict[str, _Account] = field(default_factory=dict)
+    leases: dict[str, _Lease] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    expiring: list[tuple[float, str]] = field(default_factory=list)
+    ageing: list[tuple[float, str, str]] = field(default_factory=list)
+
+
+class MemoryLedger:
+    """The ledger behind `memory://`. Its twins on the event loop never wait."""
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Start empty; windows and leases are told by the clock."""
+        self._clock = clock
+        self._lock = threading.RLock()  # a garbage-collected stream may settle within a call
+        self._groups: defaultdict[str, _Group] = defaultdict(_Group)
+        self._alerts: deque[Alert] = deque(maxlen=_KEPT_ALERTS)
+
+    def now_s(self) -> float:
+        """The clock's time, in seconds since the epoch."""
+        return self._clock.now().timestamp()
+
+    def reserve(self, ask: Ask) -> Answer:
+        """Reserve in every line, or nothing in any."""
+        with self._lock:
+            now_s, group = self._open(ask.group)
+            known = group.leases.get(ask.lease)
+            if known is not None:
+                return Granted(tokens=known.tokens)
+            if not all(line.starts_s <= now_s < line.ends_s for line in ask.lines):
+                return Stale(now_s=now_s)
+            tokens = ask.most
+            for line in ask.lines:
+                account = self._account(group, line)
+                room = _room(line, account.balance)
+                if room is None:
+                    continue
+                wanted = line.fixed + line.per_token * ask.least
+                if wanted > room:
+                    return Refused(balance=account.balance, wanted=wanted, ends_s=line.ends_s)
+                if line.per_token:
+                    tokens = min(tokens, (room - line.fixed) // line.per_token)
+            held = tuple((ln.account, ln.fixed + ln.per_token * tokens) for ln in ask.lines)
+            self._keep(group, ask, _Lease("open", tokens, held, now_s + ask.ttl_s))
+            for account_name, amount in held:
+                group.accounts[account_name].move(reserved=amount)
+            return Granted(tokens=tokens, alerts=self._raise(ask.group, group, held, now_s))
+
+    def settle(self, group: str, lease: str, amounts: tuple[int, ...]) -> Settled:
+        """Charge what was used in place of the reservation."""
+        with self._lock:
+            now_s, found = self._open(group)
+            known = found.leases.get(lease)
+            if known is None or known.state in {"settled", "voided"}:
+                return Settled(ended="unknown" if known is None else "already")
+            late = known.state == "orphaned"
+            known.state = "settled"
+            overrun = 0
+            for (name, held), amount in zip(known.held, amounts, strict=True):
+                beyond = max(0, amount - held)
+                found.accounts[name].move(
+                    settled=amount,
+                    reserved=0 if late else -held,
+                    orphaned=-held if late else 0,
+                    overrun=beyond,
+                )
+                overrun = max(overrun, beyond)
+            alerts = self._raise(group, found, known.held, now_s)
+            ended = "corrected" if late else "settled"
+            return Settled(ended=ended, overrun=overrun, alerts=alerts)  # type: ignore[arg-type]
+
+    def orphan(self, group: str, lease: str) -> Settled:
+        """Leave an open lease's reservation charged."""
+        with self._lock:
+            _, found = self._open(group)
+            return _close(found, lease, "orphaned")
+
+    def void(self, group: str, lease: str) -> Settled:
+        """Free an open lease's reservation."""
+        with self._lock:
+            _, found = self._open(group)
+            return _close(found, lease, "voided")
+
+    def record(self, ask: Ask, amounts: tuple[int, ...]) -> Settled:
+        """Charge what was used without a lease before."""
+        with self._lock:
+            now_s, group = self._open(ask.group)
+            if ask.lease in group.leases:
+                return Settled(ended="already")
+            held = tuple((line.account, 0) for line in ask.lines)
+            self._keep(group, ask, _Lease("settled", 0, held, now_s))
+            overrun = 0
+            for line, amount in zip(ask.lines, amounts, strict=True):
+                account = self._account(group, line)
+                beyond = min(amount, _beyond(account.balance, amount))
+                account.move(settled=amount, overrun=beyond)
+                overrun = max(overrun, beyond)
+            alerts = self._raise(ask.group, group, held, now_s)
+            return Settled(ended="settled", overrun=overrun, alerts=alerts)
+
+    def balances(self, group: str, accounts: tuple[str, ...]) -> tuple[Balance, ...]:
+        """Accounts as they stand."""
+        with self._lock:
+            _, found = self._open(group)
+            return tuple(
+                found.accounts[name].balance if name in found.accounts else Balance(account=name)
+                for name in accounts
+            )
+
+    def set_limit(self, group: str, limit_name: str, limit: int | None) -> None:
+        """Set a limit that goes before the asks' own; None takes it back."""
+        with self._lock:
+            limits = self._groups[group].limits
+            if limit is None:
+                limits.pop(limit_name, None)
+            else:
+                limits[limit_name] = limit
+
+    def limits(self, group: str) -> dict[str, int]:
+        """The limits set at run time."""
+        with self._lock:
+            return dict(self._groups[group].limits) if group in self._groups else {}
+
+    def alerts(self, group: str | None = None, most: int = 100) -> tuple[Alert, ...]:
+        """Alerts raised, newest first."""
+        with self._lock:
+            wanted = (a for a in reversed(self._alerts) if group in {None, a.group})
+            return tuple(islice(wanted, most))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    # --- the twins on the event loop ---
+
+    async def anow_s(self) -> float:
+        """As `now_s`."""
+        return self.now_s()
+
+    async def areserve(self, ask: Ask) -> Answer:
+        """As `reserve`."""
+        return self.reserve(ask)
+
+    async def asettle(self, group: str, lease: str, amounts: tuple[int, ...]) -> Settled:
+        """As `settle`."""
+        return self.settle(group, lease, amounts)
+
+    async def aorphan(self, group: str, lease: str) -> Settled:
+        """As `orphan`."""
+        return self.orphan(group, lease)
+
+    async def avoid(self, group: str, lease: str) -> Settled:
+        """As `void`."""
+        return self.void(group, lease)
+
+    async def arecord(self, ask: Ask, amounts: tuple[int, ...]) -> Settled:
+        """As `record`."""
+        return self.record(ask, amounts)
+
+    async def abalances(self, group: str, accounts: tuple[str, ...]) -> tuple[Balance, ...]:
+        """As `balances`."""
+        return self.balances(group, accounts)
+
+    async def aset_limit(self, group: str, limit_name: str, limit: int | None) -> None:
+        """As `set_limit`."""
+        self.set_limit(group, limit_name, limit)
+
+    async def alimits(self, group: str) -> dict[str, int]:
+        """As `limits`."""
+        return self.limits(group)
+
+    async def aalerts(self, group: str | None = None, most: int = 100) -> tuple[Alert, ...]:
+        """As `alerts`."""
+        return self.alerts(group, most)
+
+    # --- inside ---
+
+    def _open(self, name: str) -> tuple[float, _Group]:
+        """The time, and a group of which what is over has been put away."""
+        now_s, group = self.now_s(), self._groups[name]
+        while group.expiring and group.expiring[0][0] <= now_s:
+            _close(group, heappop(group.expiring)[1], "orphaned")
+        while group.ageing and group.ageing[0][0] <= now_s:
+            _, kind, key = heappop(group.ageing)
+            (group.leases if kind == "lease" else group.accounts).pop(key, None)
+        return now_s, group
+
+    def _account(self, group: _Group, line: Line) -> _Account:
+        """The line's account, with the limit that is now in force."""
+        account = group.accounts.get(line.account)
+        if account is None:
+            account = group.accounts[line.account] = _Account(Balance(account=line.account))
+            heappush(group.ageing, (line.ends_s + KEPT_S, "account", line.account))
+        account.thresholds = line.thresholds
+        limit = group.limits.get(line.limit_name, line.limit)
+        if account.balance.limit != limit:
+            account.balance = replace(account.balance, limit=limit)
+        return account
+
+    def _keep(self, group: _Group, ask: Ask, lease: _Lease) -> None:
+        group.leases[ask.lease] = lease
+        heappush(group.expiring, (lease.expires_s, ask.lease))
+        forgotten_s = max((line.ends_s for line in ask.lines), default=lease.expires_s) + KEPT_S
+        heappush(group.ageing, (forgotten_s, "lease", ask.lease))
+
+    def _raise(
+        self, name: str, group: _Group, held: tuple[tuple[str, int], ...], now_s: float
+    ) -> tuple[Alert, ...]:
+        """The alerts that an operation has raised, written down."""
+        raised = [
+            Alert(
+                group=name,
+                account=account.balance.account,
+                threshold=threshold,
+                charged=account.balance.charged,
+                limit=account.balance.limit,
+                at_s=now_s,
+            )
+            for account in (group.accounts[key] for key, _ in held)
+            for threshold in account.thresholds
+            if account.balance.limit is not None
+            and threshold not in account.raised
+            and 100 * account.balance.charged >= threshold * account.balance.limit
+        ]
+        for alert in raised:
+            group.accounts[alert.account].raised.add(alert.threshold)
+        self._alerts.extend(raised)
+        return tuple(raised)
+
+
+def _close(group: _Group, lease: str, state: str) -> Settled:
+    """End an open lease without a word from its server."""
+    known = group.leases.get(lease)
+    if known is None or known.state != "open":
+        return Settled(ended="unknown" if known is None else "already")
+    known.state = state
+    for name, held in known.held:
+        orphaned = held if state == "orphaned" else 0
+        group.accounts[name].move(reserved=-held, orphaned=orphaned)
+    return Settled(ended="settled")
+
+
+def _room(line: Line, balance: Balance) -> int | None:
+    """Parts that may still be reserved; None where nothing refuses."""
+    if not line.refuses or balance.limit is None:
+        return None
+    return balance.limit - balance.charged
+
+
+def _beyond(balance: Balance, amount: int) -> int:
+    """Parts of a further charge that the limit and the overrun so far do not hold."""
+    if balance.limit is None:
+        return 0
+    return max(0, balance.charged + amount - balance.limit - balance.overrun)
