@@ -24,9 +24,9 @@ def ask(lease, least=1, most=100, limit=1_000, **more):
 
 def test_a_grant_is_what_is_left_and_the_next_is_refused():
     ledger = MemoryLedger(HandClock())
-    assert ledger.reserve(ask("a", most=800)) == Granted(tokens=800, alerts=())
+    assert ledger.reserve(ask("a", most=700)) == Granted(tokens=700, alerts=())
     granted = ledger.reserve(ask("b", most=800))
-    assert granted.tokens == 180
+    assert granted.tokens == 280
     assert [alert.threshold for alert in granted.alerts] == [80, 95]
     refused = ledger.reserve(ask("c"))
     assert isinstance(refused, Refused)

@@ -195,8 +195,9 @@ class Settled:
 class Ledger(Protocol):
     """Accounts, leases, limits and alerts.
 
-    Safe for threads, event loops and, where the store says so, processes. Every method has a twin on the event loop, its name with an `a` before it. All raise
-    `LedgerError` where the store cannot be reached or has lost what it held.
+    Safe for threads, event loops and, where the store says so, processes. Every method has a
+    twin on the event loop, its name with an `a` before it. All raise `LedgerError` where the
+    store cannot be reached or has lost what it held.
     """
 
     def now_s(self) -> float:
