@@ -23,7 +23,7 @@ from tiered_llm.fallback.signing import Signing
 from tiered_llm.fallback.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
@@ -96,13 +96,19 @@ class Attempt(Runnable[Any, Any]):
     ) -> Iterator[Part]:
         """The answer's pieces, none before the stream has committed itself."""
         call: Call = kwargs["call"]
-        child = _childs(config)
+        parts = self._stream(call, input, _childs(config))
+        call.flowing.append(parts)
+        return parts
+
+    def _stream(
+        self, call: Call, messages: list[BaseMessage], child: RunnableConfig
+    ) -> Generator[Part, None, None]:
         while True:
             trial, signing = Trial(self, call), self._signing(call)
             with trial, self._gate.enter(self._left_s(call)):
                 trial.begin()
                 traced = self._traced(call, child)
-                held, rest = self._asking.pieces(call, input, traced, self._left_s(call))
+                held, rest = self._asking.pieces(call, messages, traced, self._left_s(call))
                 trial.commit(signing)
                 yield Begin()
                 try:

@@ -16,7 +16,7 @@ from tiered_llm.providers import Parameters
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Generator, Mapping
 
     from langchain_core.runnables import RunnableConfig
 
@@ -59,7 +59,8 @@ class Call:
         until_s: The deadline on the monotonic clock; infinite where there is none.
         failures: The error of each attempt that failed so far.
         skipped: Tiers that were not asked, each with the reason.
-        opened: Streams to be closed with the call.
+        opened: Streams on an event loop, to be closed with the call.
+        flowing: Streams in a thread, to be closed with the call.
         answered: The tier that answered, once one has.
     """
 
@@ -79,6 +80,7 @@ class Call:
     failures: list[AttemptFailedError] = field(default_factory=list)
     skipped: list[tuple[Tier, str]] = field(default_factory=list)
     opened: list[AsyncGenerator[Any, None]] = field(default_factory=list)
+    flowing: list[Generator[Any, None, None]] = field(default_factory=list)
     answered: Tier = field(init=False)
     _overflowed: TierSpec | None = None
 
@@ -159,6 +161,15 @@ class Call:
             kind = type(answer)  # pieces of a stream are dicts that add up
             return kind({**answer, "raw": self.sign(answer["raw"], spec)})
         return answer
+
+    def close(self) -> None:
+        """Close what the attempts left open, the last one first.
+
+        `with_fallbacks` does not: once an attempt has failed, its traceback and the frame that
+        holds the next one's stream keep each other alive until they are collected.
+        """
+        while self.flowing:
+            self.flowing.pop().close()
 
     async def aclose(self) -> None:
         """Close what the attempts left open, the last one first."""

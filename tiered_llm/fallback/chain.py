@@ -155,6 +155,7 @@ class FallbackChain:
                 return
             finally:
                 parts.close()
+                call.close()
             yield mark
             config = _again(config)
 
