@@ -1,1 +1,23 @@
 """Token budgets that hold: reserve before a call, settle after it."""
+
+from tiered_llm.budgets.errors import LedgerError
+from tiered_llm.budgets.exceeded import BudgetExceededError
+from tiered_llm.budgets.ledger import Alert, Ledger
+from tiered_llm.budgets.manager import BudgetManager, WindowUsage
+from tiered_llm.budgets.plan import Payer
+from tiered_llm.budgets.reservation import Reservation
+from tiered_llm.budgets.rules import BudgetRule
+from tiered_llm.budgets.wallet import CallWallet
+
+__all__ = [
+    "Alert",
+    "BudgetExceededError",
+    "BudgetManager",
+    "BudgetRule",
+    "CallWallet",
+    "Ledger",
+    "LedgerError",
+    "Payer",
+    "Reservation",
+    "WindowUsage",
+]

@@ -1,4 +1,4 @@
-"""Who asks, and for what: tenant, task type, tier, agent spec, session and deadline of a call.
+"""Who asks, and for what: tenant, user, task type, tier, agent, session, deadline of a call.
 
 Each is looked up in this order, and the first that is set counts:
 
@@ -34,7 +34,15 @@ _RUNTIME = "__pregel_runtime"
 
 _NO_TIER_OF_ITS_OWN = {None, *Tier}
 
-CONTEXT_NAMES = ("tenant_id", "task_type", "tier", "agent_spec", "session_id", "deadline_s")
+CONTEXT_NAMES = (
+    "tenant_id",
+    "user_id",
+    "task_type",
+    "tier",
+    "agent_spec",
+    "session_id",
+    "deadline_s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,7 @@ class CallContext:
 
     Attributes:
         tenant_id: Who pays.
+        user_id: The tenant's user.
         task_type: What kind of task this is.
         tier: The tier that the caller insists on.
         agent_spec: The asking agent.
@@ -51,6 +60,7 @@ class CallContext:
     """
 
     tenant_id: str | None = None
+    user_id: str | None = None
     task_type: str | None = None
     tier: Tier | None = None
     agent_spec: AgentSpec | None = None
@@ -75,6 +85,7 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         task = agent.task_types[0]
     return CallContext(
         tenant_id=None if found["tenant_id"] is None else str(found["tenant_id"]),
+        user_id=None if found["user_id"] is None else str(found["user_id"]),
         task_type=None if task is None else str(task),
         tier=_checked("tier", found["tier"], Tier),
         agent_spec=agent,

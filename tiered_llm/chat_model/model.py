@@ -34,6 +34,7 @@ from pydantic import (
 )
 from typing_extensions import override
 
+from tiered_llm.budgets import BudgetManager
 from tiered_llm.chat_model.configurable import ConfigurableTieredModel
 from tiered_llm.chat_model.events import async_event_stream, event_stream
 from tiered_llm.chat_model.generating import configs_for, joined
@@ -82,6 +83,7 @@ class TieredChatModel(SelfDescribing):
     Raises:
         ConfigurationError: At the start, for tiers or settings that cannot work.
         NoCapableTierError: At a call that no tier can serve.
+        BudgetExceededError: At a call for which its tenant's budget has no room.
         AllTiersFailedError: At a call for which every capable tier failed.
     """
 
@@ -106,8 +108,13 @@ class TieredChatModel(SelfDescribing):
     health: InstanceOf[Health] | None = Field(default=None, exclude=True, repr=False)
     """The breakers and the retry budget; the process's own, shared by all models, if left out."""
 
+    budget: InstanceOf[BudgetManager] | None = Field(default=None, exclude=True, repr=False)
+    """Who holds tenants to their budgets; nobody if left out."""
+
     tenant_id: str | None = Field(default=None, exclude=True, repr=False)
     """Who pays, where a call does not say."""
+    user_id: str | None = Field(default=None, exclude=True, repr=False)
+    """The tenant's user, where a call does not say."""
     task_type: str | None = None
     """Kind of task, where a call does not say."""
     agent_spec: AgentSpec | None = None
@@ -146,7 +153,7 @@ class TieredChatModel(SelfDescribing):
         """A tier as its spec without key: a model kept in a graph's state finds its tiers again."""
         return value.dump() if isinstance(value, Endpoint) else value
 
-    @field_validator("tenant_id", "session_id", mode="before")
+    @field_validator("tenant_id", "user_id", "session_id", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return None if value is None else str(value)

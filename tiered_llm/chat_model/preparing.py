@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from langchain_core.runnables.config import ensure_config, merge_configs
 
+from tiered_llm.budgets import CallWallet, Payer
 from tiered_llm.chat_model.context import CONTEXT_NAMES, read_context
 from tiered_llm.complexity import read_conversation
 from tiered_llm.errors import UnsupportedArgumentError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
+    from tiered_llm.budgets import BudgetManager
     from tiered_llm.chat_model.context import CallContext
     from tiered_llm.chat_model.model import TieredChatModel
     from tiered_llm.fallback import Shape
@@ -80,9 +82,21 @@ def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
     call.may_restart = _may_restart(model, call)
     context = read_context(config, {name: getattr(model, name) for name in CONTEXT_NAMES})
     call.deadline_s = context.deadline_s
+    if model.budget is not None:
+        call.wallet = _wallet(model.budget, messages, context, call)
     request = _request(messages, context, call)
     call.input_tokens = request.input_tokens
     return Prepared(request, call, messages, config)
+
+
+def _wallet(
+    budget: BudgetManager, messages: list[BaseMessage], context: CallContext, call: Call
+) -> CallWallet:
+    agent = context.agent_spec.name if context.agent_spec else ""
+    payer = Payer(tenant_id=context.tenant_id, user_id=context.user_id, agent=agent or None)
+    sent = [*call.shape.described, *(call.arguments.get("tools") or [])]
+    wanted = call.arguments.get("response_format")
+    return CallWallet(budget, payer, messages, [*sent, wanted] if wanted else sent)
 
 
 def _may_restart(model: TieredChatModel, call: Call) -> bool:

@@ -20,6 +20,7 @@ from tiered_llm.fallback.parts import has_content
 from tiered_llm.fallback.signing import ends, finished
 from tiered_llm.providers import (
     adapt,
+    clamp,
     core_of,
     fields_of,
     generator_of,
@@ -171,6 +172,8 @@ class Asking:
         own = dict(call.tier_arguments.get(self._spec.tier, {}))
         parameters = call.parameters.overridden_by(own)
         updates, arguments = adapt(model, parameters, {**call.arguments, **own})
+        if call.granted is not None:
+            clamp(model, call.granted, updates, arguments)
         if call.stop is not None:
             arguments["stop"] = call.stop
         if left_s is not None and self._takes_a_timeout:
@@ -180,6 +183,12 @@ class Asking:
         core = core_of(model)
         bound = call.shape.bind(core, lambda: _variant(core, updates), how)
         return rewrapped(model, bound), arguments
+
+    def wanted_tokens(self, call: Call) -> int | None:
+        """The longest answer that the call, or else the tier's model, asks for."""
+        own = dict(call.tier_arguments.get(self._spec.tier, {}))
+        asked = call.parameters.overridden_by(own).max_tokens
+        return asked or self._spec.max_output_tokens
 
     def _overrides(self, call: Call) -> dict[str, Any]:
         cache = self._endpoint.cache(call.overrides.get("cache"))

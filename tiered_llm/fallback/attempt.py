@@ -21,6 +21,7 @@ from tiered_llm.fallback.gate import Gate
 from tiered_llm.fallback.parts import Begin, End, Part
 from tiered_llm.fallback.signing import Signing
 from tiered_llm.fallback.trial import Trial
+from tiered_llm.providers.billing import with_first_handler
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -73,7 +74,7 @@ class Attempt(Runnable[Any, Any]):
         while True:
             with (trial := Trial(self, call)), self._gate.enter(self._left_s(call)):
                 trial.begin()
-                traced = self._traced(call, _childs(config))
+                traced = self._traced(trial, call, _childs(config))
                 return self._asking.whole(call, input, traced, self._left_s(call))
             self.clock.sleep(trial.wait_s)
 
@@ -83,12 +84,14 @@ class Attempt(Runnable[Any, Any]):
         """One whole answer, signed with its routing."""
         call: Call = kwargs["call"]
         while True:
-            trial = Trial(self, call)
-            with trial:
-                async with self._gate.aenter(self._left_s(call)), self._limit(call):
-                    trial.begin()
-                    traced = self._traced(call, _childs(config))
-                    return await self._asking.awhole(call, input, traced, self._left_s(call))
+            async with (
+                (trial := Trial(self, call)),
+                self._gate.aenter(self._left_s(call)),
+                self._limit(call),
+            ):
+                await trial.abegin()
+                traced = self._traced(trial, call, _childs(config))
+                return await self._asking.awhole(call, input, traced, self._left_s(call))
             await self.clock.asleep(trial.wait_s)
 
     def stream(
@@ -107,7 +110,7 @@ class Attempt(Runnable[Any, Any]):
             trial, signing = Trial(self, call), self._signing(call)
             with trial, self._gate.enter(self._left_s(call)):
                 trial.begin()
-                traced = self._traced(call, child)
+                traced = self._traced(trial, call, child)
                 held, rest = self._asking.pieces(call, messages, traced, self._left_s(call))
                 trial.commit(signing)
                 yield Begin()
@@ -135,10 +138,10 @@ class Attempt(Runnable[Any, Any]):
     ) -> AsyncGenerator[Part, None]:
         while True:
             trial, signing = Trial(self, call), self._signing(call)
-            with trial:
+            async with trial:
                 async with self._gate.aenter(self._left_s(call)):
-                    trial.begin()
-                    traced = self._traced(call, config)
+                    await trial.abegin()
+                    traced = self._traced(trial, call, config)
                     async with self._limit(call):
                         asked = self._asking.apieces(call, messages, traced, self._left_s(call))
                         held, rest = await asked
@@ -157,11 +160,17 @@ class Attempt(Runnable[Any, Any]):
     def _signing(self, call: Call) -> Signing:
         return Signing(call, self.spec, tells_its_end=self._asking.tells_its_end)
 
-    def _traced(self, call: Call, child: RunnableConfig) -> RunnableConfig:
+    def wanted_tokens(self, call: Call) -> int | None:
+        """The longest answer that a call asks of the tier; None where nobody says."""
+        return self._asking.wanted_tokens(call)
+
+    def _traced(self, trial: Trial, call: Call, child: RunnableConfig) -> RunnableConfig:
         """The config of the model's run; the chain's own run shows the first attempt."""
-        if not call.failures and call.queue[0] is self:
+        if call.failures or call.queue[0] is not self:
+            child = cast("RunnableConfig", {**child, **call.retrace(child, self.spec.tier)})
+        if trial.payment is None:
             return child
-        return cast("RunnableConfig", {**child, **call.retrace(child, self.spec.tier)})
+        return with_first_handler(child, trial.payment.collector)
 
     def _left_s(self, call: Call) -> float | None:
         """Seconds until the call's deadline, if it has one; never quite none."""

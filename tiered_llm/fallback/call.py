@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tiered_llm.errors import AttemptFailedError
     from tiered_llm.fallback.attempt import Attempt
     from tiered_llm.fallback.shapes import Shape
+    from tiered_llm.fallback.wallet import Wallet
     from tiered_llm.tiers import TierSpec
     from tiered_llm.types import RoutingDecision
 
@@ -53,6 +54,8 @@ class Call:
         entry: The door by which the call came in.
         input_tokens: Tokens that would be sent, estimated.
         deadline_s: Longest time of the whole call in seconds; the settings' if unset.
+        wallet: Who pays; None where nobody is held to a budget.
+        granted: The most output tokens of the attempt under way, where somebody pays.
         may_restart: Whether a broken stream may begin anew.
         decision: Set once the call has been routed.
         queue: The attempts in order, set with the decision.
@@ -73,6 +76,8 @@ class Call:
     entry: Entry = Entry.MESSAGE
     input_tokens: int = 0
     deadline_s: float | None = None
+    wallet: Wallet | None = None
+    granted: int | None = None
     may_restart: bool = False
     decision: RoutingDecision = field(init=False)
     queue: tuple[Attempt, ...] = ()
@@ -91,6 +96,7 @@ class Call:
             type(self.shape) is Plain
             and self.parameters == _NO_PARAMETERS
             and self.stop is None
+            and self.granted is None
             and not (self.arguments or self.tier_arguments or self.overrides)
         )
 

@@ -62,6 +62,11 @@ class Shape:
         """Tokens that the shape adds to the input, estimated."""
         return 0
 
+    @property
+    def described(self) -> list[Any]:
+        """What the shape adds to the request: tools and schemas, in OpenAI's format."""
+        return []
+
     def bind(
         self, model: Runnable[Any, Any], variant: Callable[[], Runnable[Any, Any]], how: Any
     ) -> Runnable[Any, Any]:
@@ -129,6 +134,11 @@ class WithTools(Shape):
         return frozenset({Ability.TOOLS}) if self._tools else frozenset()
 
     @property
+    def described(self) -> list[Any]:
+        """The tools."""
+        return list(self._tools)
+
+    @property
     def tokens(self) -> int:
         """Tokens of the tools' descriptions."""
         return self._tools.tokens
@@ -170,14 +180,18 @@ class Structured(Shape):
         return frozenset({needed.get(method or "", Ability.STRUCTURED_OUTPUT)})
 
     @property
+    def described(self) -> list[Any]:
+        """The schema."""
+        try:
+            return [convert_to_openai_tool(self.schema)]
+        except (ValueError, NotImplementedError):
+            return [self.schema]
+
+    @property
     def tokens(self) -> int:
         """Tokens of the schema."""
         if self._tokens is None:
-            try:
-                schema = convert_to_openai_tool(self.schema)
-            except (ValueError, NotImplementedError):
-                schema = {}
-            self._tokens = estimate_tokens(json.dumps(schema, default=str))
+            self._tokens = estimate_tokens(json.dumps(self.described[0], default=str))
         return self._tokens
 
     def bind(

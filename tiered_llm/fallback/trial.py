@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from tiered_llm.errors import AttemptFailedError, StreamInterruptedError
 from tiered_llm.fallback.faults import Fault, Treatment
 from tiered_llm.fallback.phases import Outcome
 from tiered_llm.fallback.retry_after import retry_after_s
+from tiered_llm.fallback.wallet import Payment
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from tiered_llm.fallback.breaker import Permit
     from tiered_llm.fallback.call import Call
     from tiered_llm.fallback.signing import Signing
+    from tiered_llm.fallback.wallet import Hold
 
 
 class TierSkippedError(AttemptFailedError):
@@ -31,7 +34,16 @@ class Trial:
     Where the tier is to be asked again the error is swallowed, and `wait_s` says when.
     """
 
-    __slots__ = ("_attempt", "_began_s", "_call", "_first_s", "_permit", "_signing", "wait_s")
+    __slots__ = (
+        "_attempt",
+        "_began_s",
+        "_call",
+        "_first_s",
+        "_permit",
+        "_signing",
+        "payment",
+        "wait_s",
+    )
 
     wait_s: float
     """Seconds to wait before the tier is asked again, set where it is to be."""
@@ -41,21 +53,42 @@ class Trial:
         self._attempt, self._call = attempt, call
         self._permit: Permit | None = None
         self._signing: Signing | None = None
+        self.payment: Payment | None = None
 
     def __enter__(self) -> None:
         """Count from here, in case the tier's gate is waited for in vain."""
         self._began_s = self._attempt.clock.monotonic_s()
 
     def begin(self) -> None:
-        """Take leave of the call's bounds, the tier's breaker and the retry budget.
+        """Take leave of the call's bounds, the tier's breaker, the retry budget and the payer.
 
         Raises:
             TierSkippedError: The tier may not be asked.
+            BudgetExceededError: Nobody pays for it.
         """
+        self._take_leave()
+        wallet = self._call.wallet
+        if wallet is not None:
+            hold = wallet.reserve(self._attempt.spec, self._attempt.wanted_tokens(self._call))
+            self._pay(hold)
+
+    async def abegin(self) -> None:
+        """As `begin`, on the event loop."""
+        self._take_leave()
+        wallet = self._call.wallet
+        if wallet is not None:
+            wanted = self._attempt.wanted_tokens(self._call)
+            self._pay(await wallet.areserve(self._attempt.spec, wanted))
+
+    def _take_leave(self) -> None:
         why = self._why_not()
         if why:
             self._call.skipped.append((self._attempt.spec.tier, why))
             raise TierSkippedError(self._attempt.spec.tier, why)
+
+    def _pay(self, hold: Hold) -> None:
+        self.payment = Payment(hold)
+        self._call.granted = hold.granted
 
     def commit(self, signing: Signing) -> None:
         """A stream has come to its content: from now on it is never replaced unsaid."""
@@ -69,6 +102,30 @@ class Trial:
         trace: TracebackType | None,
     ) -> bool:
         """Settle, record, and say what comes next."""
+        if self.payment is not None:
+            self.payment.end(error)
+        return self._ended(error)
+
+    async def __aenter__(self) -> None:
+        """As `__enter__`."""
+        self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """As `__exit__`; what pays may have to wait for its store."""
+        if self.payment is not None:
+            try:
+                await self.payment.aend(error)
+            except asyncio.CancelledError as cancelled:
+                self._ended(cancelled)
+                raise
+        return self._ended(error)
+
+    def _ended(self, error: BaseException | None) -> bool:
         if error is None:
             if self._permit is not None:
                 end_s = self._attempt.clock.monotonic_s()

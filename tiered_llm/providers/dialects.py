@@ -142,6 +142,19 @@ def adapt(
     return updates, {**{n: v for n, v in given.items() if n not in known}, **arguments}
 
 
+def clamp(
+    model: Runnable[Any, Any], most: int, updates: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    """Let an answer be no longer than `most` tokens, whoever asked for more."""
+    name = _OLLAMA_NAMES["max_tokens"] if is_ollama(model) else "max_tokens"
+    place = arguments if name in arguments or name not in fields_of(model) else updates
+    if is_openai(model):
+        place = arguments
+    asked = place.get(name)
+    bounded = isinstance(asked, int) and asked > 0  # Ollama's -1 and -2 are no bounds
+    place[name] = min(int(asked or 0), most) if bounded else most
+
+
 def check_arguments(
     models: Mapping[Tier, Runnable[Any, Any]],
     shared: Iterable[str],

@@ -1,0 +1,105 @@
+"""What a model run cost, as far as the provider said, and whether it can have cost anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.messages import AIMessage
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
+    from langchain_core.runnables import RunnableConfig
+
+_NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
+"""Classes of httpx and httpx2, by name, of requests that never left."""
+
+_REFUSALS = range(400, 500)
+
+
+def was_refused(error: BaseException) -> bool:
+    """Whether a request was certainly not worked on: it never left, or was refused with a 4xx."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        status = getattr(link, "status_code", None)
+        if isinstance(status, int) and status in _REFUSALS:
+            return True
+        if isinstance(link, ConnectionRefusedError) or type(link).__name__ in _NOT_CONNECTED:
+            return True
+        link = link.__cause__ or link.__context__
+    return False
+
+
+def usage_of(result: LLMResult) -> tuple[int, int] | None:
+    """Tokens in and out of a model's answer; None where it does not tell. Cached answers are 0."""
+    found = None
+    for generations in result.generations:
+        for generation in generations:
+            message = getattr(generation, "message", None)
+            usage: Any = message.usage_metadata if isinstance(message, AIMessage) else None
+            if usage is None:
+                continue
+            cached = "total_cost" in usage and usage["total_cost"] == 0
+            read, written = (0, 0) if cached else (usage["input_tokens"], usage["output_tokens"])
+            found = (read, written) if found is None else (found[0], found[1] + written)
+    return found
+
+
+class UsageCollector(BaseCallbackHandler):
+    """Sums what the model runs below it used.
+
+    Attributes:
+        started: Model runs begun.
+        told: Model runs whose usage is known.
+        input_tokens: Their tokens in.
+        output_tokens: Their tokens out.
+    """
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.started = self.told = self.input_tokens = self.output_tokens = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run that began has told its usage."""
+        return self.told == self.started
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """A model run begins."""
+        del serialized, messages, run_id, kwargs
+        self.started += 1
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """A model run ends."""
+        del run_id, kwargs
+        usage = usage_of(response)
+        if usage is not None:
+            self.told += 1
+            self.input_tokens += usage[0]
+            self.output_tokens += usage[1]
+
+
+def with_first_handler(config: RunnableConfig, handler: BaseCallbackHandler) -> RunnableConfig:
+    """The config with one more handler, which hears of every run below it before the others."""
+    callbacks: Any = config.get("callbacks")
+    if isinstance(callbacks, BaseCallbackManager):
+        callbacks = callbacks.copy()
+        callbacks.handlers.insert(0, handler)
+        callbacks.inheritable_handlers.insert(0, handler)
+    else:
+        callbacks = [handler, *(callbacks or [])]
+    return {**config, "callbacks": callbacks}
