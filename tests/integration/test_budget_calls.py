@@ -244,8 +244,7 @@ def test_a_burst_of_threads_does_not_pass_the_limit(paying, budget, billed, day)
     assert 0 < billed() == day().used <= 2_000
     assert day().reserved == 0
     with pytest.raises(BudgetExceededError):
-        for _ in range(200):
-            model.invoke("hello", to("light"), max_tokens=50)
+        model.batch(["hello"] * 200, {**to("light"), "max_concurrency": 1}, max_tokens=50)
     assert billed() == day().used >= 1_650, "all but one last call's bound"
 
 

@@ -2,6 +2,7 @@
 
 from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.exceeded import BudgetExceededError
+from tiered_llm.budgets.handler import BudgetCallbackHandler
 from tiered_llm.budgets.ledger import Alert, Ledger
 from tiered_llm.budgets.manager import BudgetManager, WindowUsage
 from tiered_llm.budgets.plan import Payer
@@ -11,6 +12,7 @@ from tiered_llm.budgets.wallet import CallWallet
 
 __all__ = [
     "Alert",
+    "BudgetCallbackHandler",
     "BudgetExceededError",
     "BudgetManager",
     "BudgetRule",

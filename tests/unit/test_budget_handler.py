@@ -1,0 +1,120 @@
+"""The budget handler on models that know nothing of budgets: every door, every ending."""
+
+from __future__ import annotations
+
+import asyncio
+
+import ollama
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import FakeListLLM
+from langchain_core.messages import HumanMessage
+from langchain_core.prompts import ChatPromptTemplate
+
+from tiered_llm.budgets import BudgetCallbackHandler, BudgetExceededError, BudgetManager
+from tiered_llm.testing import FakeChatModel
+
+MESSAGES = [HumanMessage("hi")]
+
+
+async def read(chunks):
+    return [chunk async for chunk in chunks]
+
+
+DOORS = {
+    "invoke": lambda m, c: m.invoke("hi", c),
+    "ainvoke": lambda m, c: asyncio.run(m.ainvoke("hi", c)),
+    "stream": lambda m, c: list(m.stream("hi", c)),
+    "astream": lambda m, c: asyncio.run(read(m.astream("hi", c))),
+    "batch": lambda m, c: m.batch(["hi"], c),
+    "abatch": lambda m, c: asyncio.run(m.abatch(["hi"], c)),
+    "generate": lambda m, c: m.generate([MESSAGES], callbacks=c["callbacks"]),
+    "agenerate": lambda m, c: asyncio.run(m.agenerate([MESSAGES], callbacks=c["callbacks"])),
+}
+
+
+@pytest.fixture(params=DOORS)
+def door(request):
+    return DOORS[request.param]
+
+
+@pytest.fixture
+def budget():
+    return BudgetManager(20_000)
+
+
+@pytest.fixture
+def config(budget):
+    return {"callbacks": [BudgetCallbackHandler(budget, tenant_id="acme")]}
+
+
+@pytest.fixture
+def day(budget):
+    return lambda: budget.usage("acme")["daily"]
+
+
+def test_what_the_model_tells_is_charged(door, config, day):
+    door(FakeChatModel(text="one two three"), config)
+    assert (day().used, day().reserved, day().orphaned) == (10, 0, 0)
+
+
+def test_without_room_the_model_is_not_asked(door, config, budget):
+    budget.set_limit("acme", "daily", 100)
+    model = FakeChatModel()
+    with pytest.raises(BudgetExceededError):
+        door(model, config)
+    assert model.calls == []
+
+
+def test_a_refused_call_costs_nothing_and_a_broken_one_stays_charged(door, config, day):
+    with pytest.raises(ollama.ResponseError):
+        door(FakeChatModel(error=ollama.ResponseError("busy", 429)), config)
+    assert (day().used, day().reserved, day().orphaned) == (0, 0, 0)
+    with pytest.raises(ConnectionResetError):
+        door(FakeChatModel(error=ConnectionResetError()), config)
+    assert day().reserved == 0
+    assert day().orphaned > 8_192
+
+
+def test_a_model_that_tells_nothing_is_charged_what_was_reserved(config, day):
+    FakeListLLM(responses=["one"]).invoke("hi", config)
+    assert day().used == 0
+    assert day().orphaned > 8_192
+
+
+def test_a_declared_length_is_what_is_reserved(config, budget, day):
+    seen = []
+
+    class Look(BaseCallbackHandler):
+        def on_chat_model_start(self, *args, **kwargs):
+            seen.append(day().reserved)
+
+    model = FakeChatModel().bind(max_tokens=100)
+    model.invoke("hi", {"callbacks": [*config["callbacks"], Look()]})
+    assert 100 < seen[0] < 500
+
+
+def test_a_chain_is_held_too(config, day):
+    chain = ChatPromptTemplate([("user", "{q}")]) | FakeChatModel(text="a b").bind(max_tokens=9)
+    chain.invoke({"q": "hi"}, config)
+    assert (day().used, day().reserved) == (9, 0)
+
+
+async def test_twenty_at_once_on_a_budget_of_one_admit_one(budget, config):
+    budget.set_limit("acme", "daily", 9_000)
+    model = FakeChatModel()
+    calls = (model.ainvoke("hi", config) for _ in range(20))
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(not isinstance(end, BudgetExceededError) for end in ends) >= 1
+    assert budget.usage("acme")["daily"].reserved == 0
+
+
+def test_ends_that_nobody_began_are_ignored(budget):
+    from uuid import uuid4
+
+    from langchain_core.outputs import LLMResult
+
+    handler = BudgetCallbackHandler(budget, tenant_id="acme")
+    handler.on_llm_end(LLMResult(generations=[]), run_id=uuid4())
+    handler.on_llm_error(KeyError(), run_id=uuid4())
+    assert budget.usage("acme")["daily"].orphaned == 0
