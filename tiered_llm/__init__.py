@@ -17,6 +17,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tiered_llm.budgets import (
+        BudgetCallbackHandler,
+        BudgetExceededError,
+        BudgetManager,
+        BudgetRule,
+        LedgerError,
+    )
     from tiered_llm.chat_model import TieredChatModel
     from tiered_llm.complexity import ComplexityEstimator, Estimator
     from tiered_llm.errors import (
@@ -37,6 +44,10 @@ _HOMES = {
     "Ability": "tiers",
     "AgentSpec": "types",
     "AllTiersFailedError": "errors",
+    "BudgetCallbackHandler": "budgets",
+    "BudgetExceededError": "budgets",
+    "BudgetManager": "budgets",
+    "BudgetRule": "budgets",
     "ComplexityEstimate": "types",
     "ComplexityEstimator": "complexity",
     "ConfigurationError": "errors",
@@ -45,6 +56,7 @@ _HOMES = {
     "FallbackChain": "fallback",
     "FaultTable": "fallback",
     "Health": "fallback",
+    "LedgerError": "budgets",
     "ModelRouter": "routing",
     "NoCapableTierError": "errors",
     "RoutingDecision": "types",
@@ -66,6 +78,10 @@ __all__ = [
     "Ability",
     "AgentSpec",
     "AllTiersFailedError",
+    "BudgetCallbackHandler",
+    "BudgetExceededError",
+    "BudgetManager",
+    "BudgetRule",
     "ComplexityEstimate",
     "ComplexityEstimator",
     "ConfigurationError",
@@ -73,6 +89,7 @@ __all__ = [
     "FallbackChain",
     "FaultTable",
     "Health",
+    "LedgerError",
     "ModelRouter",
     "NoCapableTierError",
     "RoutingDecision",

@@ -75,7 +75,7 @@ class Pipeline:
             NoCapableTierError: No configured tier can serve the request.
             AllTiersFailedError: Every attempt that could be made failed.
         """
-        self.fallback.begin(call, self.decide(request))
+        self.fallback.begin(call, self.decide(self._paid(request, call)))
         return self.fallback.invoke(call, messages, config)
 
     async def ainvoke(
@@ -86,7 +86,7 @@ class Pipeline:
         config: RunnableConfig,
     ) -> Any:
         """One whole answer; raises as `invoke` does."""
-        self.fallback.begin(call, await self.adecide(request))
+        self.fallback.begin(call, await self.adecide(await self._apaid(request, call)))
         return await self.fallback.ainvoke(call, messages, config)
 
     def stream(
@@ -97,7 +97,7 @@ class Pipeline:
         config: RunnableConfig,
     ) -> Iterator[Any]:
         """The answer's pieces; raises as `invoke` does, and what breaks a begun stream."""
-        self.fallback.begin(call, self.decide(request))
+        self.fallback.begin(call, self.decide(self._paid(request, call)))
         yield from self.fallback.stream(call, messages, config)
 
     def astream(
@@ -110,9 +110,18 @@ class Pipeline:
         """The answer's pieces; raises as `stream` does."""
 
         async def decide() -> None:
-            self.fallback.begin(call, await self.adecide(request))
+            self.fallback.begin(call, await self.adecide(await self._apaid(request, call)))
 
         return self.fallback.astream(call, messages, config, decide)
+
+    def _paid(self, request: RoutingRequest, call: Call) -> RoutingRequest:
+        """The request with what its payer's budget still allows."""
+        cap = None if call.wallet is None else call.wallet.cap()
+        return replace(request, budget_cap=cap) if cap else request
+
+    async def _apaid(self, request: RoutingRequest, call: Call) -> RoutingRequest:
+        cap = None if call.wallet is None else await call.wallet.acap()
+        return replace(request, budget_cap=cap) if cap else request
 
     def _with_health(self, request: RoutingRequest) -> RoutingRequest:
         ejected = self.fallback.ejected

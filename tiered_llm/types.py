@@ -101,6 +101,7 @@ class RoutingRequest:
             the messages after the latest ask are tool calls and results.
         prefix_tokens: Tokens of the conversation that `held_tier` has in its cache.
         ejected: Tiers whose endpoint lets no call through just now.
+        budget_cap: The highest tier that the tenant's budget still allows.
     """
 
     message: str = ""
@@ -119,6 +120,7 @@ class RoutingRequest:
     in_turn: bool = False
     prefix_tokens: int = 0
     ejected: tuple[Tier, ...] = ()
+    budget_cap: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

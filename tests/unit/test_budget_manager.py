@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 
+from tiered_llm import TieredChatModel
 from tiered_llm.budgets.bound import input_bound
 from tiered_llm.budgets.exceeded import BudgetExceededError
 from tiered_llm.budgets.manager import BudgetManager
@@ -21,6 +23,7 @@ from tiered_llm.budgets.plan import Payer
 from tiered_llm.budgets.rules import BudgetRule
 from tiered_llm.budgets.windows import window_at
 from tiered_llm.errors import ConfigurationError, TieredLLMError
+from tiered_llm.testing import FakeChatModel
 
 
 @pytest.fixture
@@ -273,3 +276,29 @@ def test_all_that_is_sent_counts():
     assert input_bound([HumanMessage([image, {"type": "text", "text": "a"}, "b"])]) > 16_384
     assert input_bound([AIMessage("", tool_calls=[call])]) > plain + 200
     assert input_bound([HumanMessage("a")], [tool]) > plain + 200
+
+
+def test_a_budget_that_degrades_keeps_to_lighter_tiers(clock):
+    manager = BudgetManager(rules=[BudgetRule(name="t", daily=10_000, mode="degrade")], clock=clock)
+    models = {tier: FakeChatModel(text=tier) for tier in ("light", "standard", "heavy")}
+    model = TieredChatModel(budget=manager, **models)
+    hard = {"configurable": {"tenant_id": "a", "task_type": "thinking"}}
+    tiers, reasons = [], []
+    for used in (0, 7_900, 1_700):
+        manager.record_usage("a", "heavy", used, 0)
+        routing = model.invoke("hi", hard, max_tokens=10).response_metadata["routing"]
+        tiers.append(routing["tier"])
+        reasons.append([r for r in routing["reasons"] if r.startswith("budget_pressure: lower")])
+    assert tiers == ["heavy", "heavy", "light"]
+    assert reasons[2] == ["budget_pressure: lower light: the tenant's budget runs low"]
+    manager.set_limit("a", "daily", 11_000)
+    routing = asyncio.run(model.ainvoke("hi", hard, max_tokens=10)).response_metadata["routing"]
+    assert routing["tier"] == "standard"
+
+
+def test_the_settings_have_limits_and_store(clean_environment, monkeypatch):
+    monkeypatch.setenv("TOKEN_BUDGET_DAILY", "1234")
+    manager = BudgetManager.from_settings(output_bound=5)
+    assert manager.usage("a")["daily"].limit == 1_234
+    assert manager.usage("a")["monthly"].limit == 20_000_000
+    assert manager.reserve("a", "light", 10).granted == 5

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from tiered_llm.budgets.exceeded import BudgetExceededError
 from tiered_llm.budgets.ledger import Granted, Refused, Stale
@@ -17,7 +17,7 @@ from tiered_llm.budgets.reservation import Reservation
 from tiered_llm.budgets.rules import BudgetRule
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.errors import ConfigurationError, Problem
-from tiered_llm.settings import DEFAULT_SPECS
+from tiered_llm.settings import DEFAULT_SPECS, get_settings
 from tiered_llm.tiers import Tier, TierSpec
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tiered_llm.budgets.ledger import Alert, Answer, Ask, Balance, Ledger, Line
     from tiered_llm.budgets.windows import Period
     from tiered_llm.clock import Clock
+    from tiered_llm.settings import Settings
 
 _log = logging.getLogger("tiered_llm.budgets")
 
@@ -136,8 +137,26 @@ class BudgetManager:
             thresholds=_checked_thresholds(thresholds),
             lease_s=lease_s,
         )
+        self._degrading = {rule.name for rule in self.plan.rules if rule.mode == "degrade"}
         self._on_alert = tuple(on_alert)
         self._specs = dict(specs)
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, **more: Any) -> Self:
+        """A manager with the settings' limits, store, weights and prices.
+
+        Args:
+            settings: `get_settings()` if left out.
+            more: Other arguments of the constructor; they go before the settings.
+        """
+        settings = settings or get_settings()
+        given = {
+            "default_daily_limit": settings.token_budget_daily,
+            "default_monthly_limit": settings.token_budget_monthly,
+            "store": settings.store,
+            "specs": {**DEFAULT_SPECS, **settings.tiers},
+        }
+        return cls(**{**given, **more})
 
     @property
     def ledger(self) -> Ledger:
@@ -348,12 +367,27 @@ class BudgetManager:
 
     async def ausage(self, tenant_id: str | uuid.UUID | None) -> dict[str, WindowUsage]:
         """As `usage`, on the event loop."""
-        payer = Payer(tenant_id=_id(tenant_id))
+        return await self.ausage_of(Payer(tenant_id=_id(tenant_id)))
+
+    async def ausage_of(self, payer: Payer) -> dict[str, WindowUsage]:
+        """As `usage_of`, on the event loop."""
         now_s = await self._ledger.anow_s()
         shown = self._shown(payer, None, now_s)
         group, accounts = payer.group, tuple(line.account for _, line in shown)
         balances = await self._ledger.abalances(group, accounts)
         return self._usages(shown, balances, await self._ledger.alimits(group))
+
+    def cap(self, payer: Payer) -> Tier | None:
+        """The highest tier that a payer's `degrade` budgets still allow; None for any."""
+        if not self._degrading:
+            return None
+        return _cap(self.usage_of(payer).values(), self._degrading)
+
+    async def acap(self, payer: Payer) -> Tier | None:
+        """As `cap`, on the event loop."""
+        if not self._degrading:
+            return None
+        return _cap((await self.ausage_of(payer)).values(), self._degrading)
 
     def limits(self, payer: Payer) -> dict[str, int]:
         """A tenant's limits that were set at run time, in parts, by their names."""
@@ -417,6 +451,19 @@ class BudgetManager:
                 resets_at=datetime.fromtimestamp(line.ends_s, UTC),
             )
         return found
+
+
+_STEPS = ((Decimal("0.95"), Tier.LIGHT), (Decimal("0.80"), Tier.STANDARD))
+"""From which share of a `degrade` budget on no more than which tier is used."""
+
+
+def _cap(usages: Iterable[WindowUsage], degrading: set[str]) -> Tier | None:
+    caps = [
+        next((tier for share, tier in _STEPS if usage.share >= share), None)
+        for usage in usages
+        if usage.rule in degrading
+    ]
+    return min((tier for tier in caps if tier is not None), default=None)
 
 
 def _id(tenant_id: str | uuid.UUID | None) -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tiered_llm.budgets.manager import BudgetManager
     from tiered_llm.budgets.plan import Payer
     from tiered_llm.budgets.reservation import Reservation
-    from tiered_llm.tiers import TierSpec
+    from tiered_llm.tiers import Tier, TierSpec
 
 
 class CallWallet:
@@ -35,6 +35,14 @@ class CallWallet:
     @cached_property
     def _input_tokens(self) -> int:
         return input_bound(self._messages, self._tools)
+
+    def cap(self) -> Tier | None:
+        """The highest tier that the payer's budget still allows; None for any."""
+        return self._manager.cap(self._payer)
+
+    async def acap(self) -> Tier | None:
+        """As `cap`, on the event loop."""
+        return await self._manager.acap(self._payer)
 
     def reserve(self, spec: TierSpec, max_output_tokens: int | None) -> Reservation:
         """A hold for one attempt.

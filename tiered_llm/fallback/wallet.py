@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tiered_llm.providers.billing import UsageCollector, was_refused
 
 if TYPE_CHECKING:
-    from tiered_llm.tiers import TierSpec
+    from tiered_llm.tiers import Tier, TierSpec
 
 _log = logging.getLogger("tiered_llm.budgets")
 
@@ -48,6 +48,14 @@ class Wallet(Protocol):
 
     def reserve(self, spec: TierSpec, max_output_tokens: int | None) -> Hold:
         """A hold for one attempt, or an error that ends the call."""
+        ...
+
+    def cap(self) -> Tier | None:
+        """The highest tier that the payer's budget still allows; None for any."""
+        ...
+
+    async def acap(self) -> Tier | None:
+        """As `cap`."""
         ...
 
     async def areserve(self, spec: TierSpec, max_output_tokens: int | None) -> Hold:

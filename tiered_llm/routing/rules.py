@@ -126,6 +126,17 @@ def tenant_cap(view: View) -> Iterator[Verdict]:
             yield Bar(tier, f"above the tenant's cap, {cap.value}")
 
 
+def budget_pressure(view: View) -> Iterator[Verdict]:
+    """A tenant whose budget runs low is kept to lighter tiers, for the fallbacks too."""
+    cap = view.request.budget_cap
+    if cap is None:
+        return
+    yield Lower(cap, "the tenant's budget runs low")
+    for tier in view.specs:
+        if tier > cap:
+            yield Bar(tier, f"the tenant's budget allows no more than {cap.value}")
+
+
 def abilities(view: View) -> Iterator[Verdict]:
     """A tier without an ability that the request needs cannot serve it."""
     needs = view.request.needs
@@ -168,6 +179,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     agent_bounds,
     forced_tier,
     tenant_cap,
+    budget_pressure,
     abilities,
     context_fit,
     health,
