@@ -107,7 +107,7 @@ def _may_restart(model: TieredChatModel, call: Call) -> bool:
     """
     if model.interrupt_policy != "restart":
         return False
-    if Ability.TOOLS in call.shape.needs or call.arguments.get("tools"):
+    if isinstance(call.shape, WithTools) or call.arguments.get("tools"):
         refuse_restart_with_tools()
     return isinstance(call.shape, Plain)
 

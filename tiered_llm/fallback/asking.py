@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, LLMResult
 
 from tiered_llm.errors import AttemptFailedError
@@ -177,7 +177,8 @@ class Asking:
         if call.stop is not None:
             arguments["stop"] = call.stop
         if left_s is not None and self._takes_a_timeout:
-            arguments["timeout"] = min(left_s, arguments.get("timeout") or self._spec.timeout_s)
+            own_s = arguments.get("timeout") or getattr(core_of(model), "request_timeout", None)
+            arguments["timeout"] = min(left_s, own_s) if isinstance(own_s, (int, float)) else left_s
         updates = {**_applicable(self._overrides(call), model), **updates}
         how = tuple((name, _identity(value)) for name, value in sorted(updates.items()))
         core = core_of(model)
@@ -197,15 +198,19 @@ class Asking:
 
     def _refuse_unfinished(self, held: list[Any]) -> None:
         """Fail where a stream ended before it committed itself, and not by the model's will."""
+        if held and not isinstance(held[-1], AIMessageChunk):
+            self._refuse_endless(held[-1])  # a whole answer, where streaming is disabled
         silent = self.tells_its_end and not any(map(has_content, held))
         if not held or (silent and not any(map(ends, held))):
             raise AttemptFailedError(self._spec.tier, Fault.INTERRUPTED.value)
 
     def _refuse_endless(self, answer: Any) -> None:
         """Fail where a model that tells the end of its answers did not: it was cut short."""
+        if isinstance(answer, dict):
+            answer = answer.get("raw")
         if not self.tells_its_end or not isinstance(answer, AIMessage):
             return
-        if not finished(answer.response_metadata):
+        if not isinstance(answer, AIMessageChunk) and not finished(answer.response_metadata):
             raise AttemptFailedError(self._spec.tier, Fault.INTERRUPTED.value)
 
     def _signed(self, call: Call, answer: Any) -> Any:

@@ -140,9 +140,9 @@ class Attempt(Runnable[Any, Any]):
             trial, signing = Trial(self, call), self._signing(call)
             async with trial:
                 async with self._gate.aenter(self._left_s(call)):
-                    await trial.abegin()
-                    traced = self._traced(trial, call, config)
                     async with self._limit(call):
+                        await trial.abegin()
+                        traced = self._traced(trial, call, config)
                         asked = self._asking.apieces(call, messages, traced, self._left_s(call))
                         held, rest = await asked
                     trial.commit(signing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -174,10 +175,12 @@ class Call:
         `with_fallbacks` does not: once an attempt has failed, its traceback and the frame that
         holds the next one's stream keep each other alive until they are collected.
         """
-        while self.flowing:
-            self.flowing.pop().close()
+        with ExitStack() as stack:  # one that fails to close does not keep the others open
+            while self.flowing:
+                stack.callback(self.flowing.pop(0).close)
 
     async def aclose(self) -> None:
         """Close what the attempts left open, the last one first."""
-        while self.opened:
-            await self.opened.pop().aclose()
+        async with AsyncExitStack() as stack:
+            while self.opened:
+                stack.push_async_callback(self.opened.pop(0).aclose)

@@ -154,8 +154,10 @@ class FallbackChain:
             else:
                 return
             finally:
-                parts.close()
-                call.close()
+                try:
+                    parts.close()
+                finally:
+                    call.close()
             yield mark
             config = _again(config)
 
@@ -189,8 +191,10 @@ class FallbackChain:
             else:
                 return
             finally:
-                await parts.aclose()
-                await call.aclose()
+                try:
+                    await parts.aclose()
+                finally:
+                    await call.aclose()
             yield mark
             config = _again(config)
 
@@ -270,10 +274,11 @@ class FallbackChain:
         last = self._attempts[failed.tier]
         treatment = self.policy.faults.treatment(failed.fault)
         left = tuple(a for a in call.after(last) if a.may_take(call) and treatment.fall_back)
-        if not left and treatment.again:
+        if not left and treatment.again and last.available:
             left = (last,)
         late = call.until_s <= self.policy.clock.monotonic_s()
-        if late or not left or len(call.failures) >= self.policy.fallback.max_attempts:
+        spent = self._retries.saved < 1
+        if late or spent or not left or len(call.failures) >= self.policy.fallback.max_attempts:
             return False
         self._queue(call, tuple(attempt.spec.tier for attempt in left))
         return True

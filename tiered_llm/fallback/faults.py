@@ -8,6 +8,7 @@ What none of these know is not a fault of a tier: it passes through.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +18,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from langchain_core import exceptions as lc
 
-from tiered_llm.errors import AttemptFailedError, ConfigurationError, Problem, TieredLLMError
+from tiered_llm.errors import (
+    AllTiersFailedError,
+    AttemptFailedError,
+    ConfigurationError,
+    Problem,
+    TieredLLMError,
+)
 from tiered_llm.fallback.phases import Outcome
+from tiered_llm.providers.billing import links
+
+_log = logging.getLogger("tiered_llm.fallback")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 class Fault(StrEnum):
@@ -36,6 +46,10 @@ class Fault(StrEnum):
     CONFIGURATION = "configuration"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+
+
+class CutShortError(Exception):
+    """An answer that did not say it was at its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +96,7 @@ _BY_CLASS: tuple[tuple[type[BaseException], Fault], ...] = (
     (lc.ModelPermissionDeniedError, Fault.CONFIGURATION),
     (ConnectionError, Fault.UNREACHABLE),
     (TimeoutError, Fault.TIMEOUT),
+    (CutShortError, Fault.INTERRUPTED),
     (JSONDecodeError, Fault.INTERRUPTED),  # what both clients let through of a broken chunk
 )
 
@@ -97,6 +112,7 @@ _BY_STATUS = {
 _BY_TRANSPORT = {
     "TimeoutException": Fault.TIMEOUT,
     "RemoteProtocolError": Fault.INTERRUPTED,
+    "DecodingError": Fault.INTERRUPTED,
     "ReadError": Fault.INTERRUPTED,
     "TransportError": Fault.UNREACHABLE,
     "APIError": Fault.SERVER_ERROR,
@@ -161,7 +177,7 @@ class FaultTable:
         known = {**self._treatments, **treatments}
         if isinstance(errors, Mapping):
             _check(errors, known)
-            errors = _by_class(dict(errors))
+            errors = _ByClass(dict(errors))
         return FaultTable(known, (errors, *self._classifiers))
 
     def knows(self, fault: str) -> bool:
@@ -176,21 +192,35 @@ class FaultTable:
         """
         return self._treatments[fault]
 
-    def classify(self, error: BaseException) -> str | None:
+    def classify(self, error: BaseException, handled: BaseException | None = None) -> str | None:
         """The fault that an error stands for; None where it says nothing of the tier.
 
         Our own errors, a graph's interrupts and what a callback handler raised are never a
         fault, whatever the table says.
+
+        Args:
+            error: What was raised.
+            handled: What the caller was handling when it called; it led to nothing here.
         """
+        if isinstance(error, AllTiersFailedError) and error.attempts:
+            error = error.attempts[-1]  # of a tiered model that is a tier itself
         if isinstance(error, AttemptFailedError):
-            return error.fault
-        if _passes_always(error):
+            return error.fault if error.fault in self._treatments else None
+        if _passes_always(error, handled):
             return None
+        return self._asked(error) or _built_in(error)
+
+    def _asked(self, error: BaseException) -> str | None:
+        """What the user's own entries say; one that fails says nothing."""
         for ask in self._classifiers:
-            fault = ask(error)
+            try:
+                fault = ask(error)
+            except Exception:  # noqa: BLE001  # it must not cost the call
+                _log.exception("a classifier of faults failed")
+                continue
             if fault in self._treatments:
                 return fault
-        return _built_in(error)
+        return None
 
 
 DEFAULT_FAULTS = FaultTable()
@@ -212,19 +242,23 @@ def _check(errors: Mapping[type[BaseException], str], known: Mapping[str, Treatm
         raise ConfigurationError(problems)
 
 
-def _by_class(errors: Mapping[type[BaseException], str]) -> Classifier:
-    def ask(error: BaseException) -> str | None:
-        return next((errors[kind] for kind in type(error).__mro__ if kind in errors), None)
+@dataclass(frozen=True, slots=True)
+class _ByClass:
+    """Tells faults by exception classes; the nearest base counts."""
 
-    return ask
+    errors: Mapping[type[BaseException], str]
+
+    def __call__(self, error: BaseException) -> str | None:
+        """The fault of an error's class."""
+        return next((self.errors[k] for k in type(error).__mro__ if k in self.errors), None)
 
 
-def _passes_always(error: BaseException) -> bool:
+def _passes_always(error: BaseException, handled: BaseException | None) -> bool:
     if isinstance(error, TieredLLMError):
         return True
     if any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__):
         return True  # LangGraph's interrupts and commands, told without importing it
-    return _from_a_handler(error) or _of_another_loop(error)
+    return _from_a_handler(error) or _of_another_loop(error, handled)
 
 
 def _built_in(error: BaseException) -> Fault | None:
@@ -240,7 +274,34 @@ def _built_in(error: BaseException) -> Fault | None:
         return _by_status(status, error)
     if type(error) in {ValueError, RuntimeError} and _EMPTY.search(str(error)):
         return Fault.INTERRUPTED
-    return _by_transport(error)
+    return _by_transport(error) or (Fault.SERVER_ERROR if _is_no_answer(error) else None)
+
+
+_READERS = {
+    "inner": "ollama._client",
+    "_request": "ollama._client",
+    "_create_chat_result": "langchain_openai.chat_models.base",
+    "_process_response": "openai._base_client",
+    "_parse": "openai.",
+    "parse": "openai.",
+}
+"""Where the clients read a response: function and module."""
+
+
+def _is_no_answer(error: BaseException) -> bool:
+    """Whether a client stumbled over a response that no model could have given.
+
+    A web page, an empty list of choices, broken UTF-8: the clients raise whatever comes of it.
+    """
+    if not isinstance(error, (ValueError, TypeError, LookupError, AttributeError)):
+        return False
+    trace = error.__traceback__
+    while trace is not None:
+        code, module = trace.tb_frame.f_code, trace.tb_frame.f_globals.get("__name__", "")
+        if code.co_name in _READERS and module.startswith(_READERS[code.co_name]):
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def _from_a_handler(error: BaseException) -> bool:
@@ -256,25 +317,16 @@ def _from_a_handler(error: BaseException) -> bool:
     return False
 
 
-def _of_another_loop(error: BaseException) -> bool:
+def _of_another_loop(error: BaseException, handled: BaseException | None) -> bool:
     """Whether a client met another event loop than its own, which clients call a lost connection.
 
     Endpoints give every loop clients of its own; a client that the caller built is the
     caller's to keep to one loop, and its tier is not dead.
     """
     return any(
-        isinstance(link, RuntimeError) and _OTHER_LOOP.search(str(link)) for link in links(error)
+        isinstance(link, RuntimeError) and _OTHER_LOOP.search(str(link))
+        for link in links(error, handled)
     )
-
-
-def links(error: BaseException) -> Iterator[BaseException]:
-    """An error, then what led to it, nearest first."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _by_status(status: int, error: BaseException) -> Fault | None:
@@ -291,6 +343,8 @@ def _by_transport(error: BaseException) -> Fault | None:
     for kind in type(error).__mro__:
         if kind.__module__.partition(".")[0] in {"httpx", "httpx2", "openai"}:
             fault = _BY_TRANSPORT.get(kind.__name__)
+            if fault is Fault.SERVER_ERROR and _OVERFLOW.search(str(error)):
+                return Fault.OVERFLOW
             if fault:
                 return fault
     return None

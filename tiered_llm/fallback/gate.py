@@ -34,7 +34,7 @@ class Gate:
         """Set the bound; None lets everybody through."""
         self._free = limit or 0
         self._open = limit is None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage-collected stream may leave within a call
         self._waiting: deque[Future[None]] = deque()
 
     def enter(self, timeout_s: float | None = None) -> AbstractContextManager[None]:
@@ -88,19 +88,28 @@ class Gate:
 
     def _ask(self) -> Future[None] | None:
         """None if the caller may go in at once, else what tells it when."""
+        turn: Future[None] = Future()
         with self._lock:
-            if self._free > 0:
-                self._free -= 1
-                return None
-            turn: Future[None] = Future()
             self._waiting.append(turn)
-            return turn
+        self._let_in()
+        return None if turn.done() else turn
 
     def _leave(self) -> None:
         with self._lock:
-            while self._waiting:
-                turn = self._waiting.popleft()
-                if turn.set_running_or_notify_cancel():
-                    turn.set_result(None)
-                    return
             self._free += 1
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """Give free places to those who wait, first come first served.
+
+        A turn is told outside the lock: who waits for it may be woken at once.
+        """
+        while True:
+            with self._lock:
+                if not self._free or not self._waiting:
+                    return
+                turn = self._waiting.popleft()
+                if not turn.set_running_or_notify_cancel():
+                    continue
+                self._free -= 1
+            turn.set_result(None)

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.fallback.breaker import Breaker
 from tiered_llm.fallback.retries import RetryBudget
+from tiered_llm.settings.masking import masked_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +72,14 @@ class Health:
         self._budgets: dict[tuple[float, int], RetryBudget] = {}
         self._reported: set[Address] = set()
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Health:
+        """A copy of a model shares its health: the endpoints are the same."""
+        return self
+
+    def __reduce__(self) -> str | tuple[type[Health], tuple[()]]:
+        """Another process finds out for itself."""
+        return "PROCESS_HEALTH" if self is PROCESS_HEALTH else (Health, ())
+
     def breaker(self, endpoint: Endpoint, policy: BreakerSettings) -> Breaker:
         """The breaker of an endpoint: the same one for every model with the same policy."""
         address = endpoint.address
@@ -82,7 +91,7 @@ class Health:
                 return found
             key = (address, policy)
             if key not in self._breakers:
-                self._breakers[key] = self._new("{0}/{2} at {1}".format(*address), policy)
+                self._breakers[key] = self._new(_named(address), policy)
             self._breakers.move_to_end(key)
             if len(self._breakers) > _MOST_ENDPOINTS:
                 self._breakers.popitem(last=False)
@@ -116,7 +125,7 @@ class Health:
         return tuple(
             EndpointHealth(
                 provider=provider,
-                endpoint=url,
+                endpoint=masked_url(url),
                 model=model,
                 state=breaker.state,
                 remaining_s=breaker.remaining_s,
@@ -137,6 +146,12 @@ class Health:
 
     def _new(self, name: str, policy: BreakerSettings) -> Breaker:
         return Breaker(policy, self.clock, self._rng, partial(_tell, name))
+
+
+def _named(address: Address) -> str:
+    """An endpoint as logs may show it: a URL may hold a secret."""
+    provider, url, model = address
+    return f"{provider}/{model} at {masked_url(url)}" if url else f"{provider}/{model}"
 
 
 def _tell(name: str, old: State, new: State) -> None:

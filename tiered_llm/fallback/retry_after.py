@@ -6,19 +6,21 @@ import math
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.fallback.faults import links
+from tiered_llm.providers.billing import links
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 
-def retry_after_s(error: BaseException, now: datetime) -> float | None:
+def retry_after_s(
+    error: BaseException, now: datetime, handled: BaseException | None = None
+) -> float | None:
     """Seconds of the `Retry-After` behind an error; None where the server asked nothing.
 
     ChatOllama's errors have lost their response, but the transport's error, which has it,
     is still their context.
     """
-    for link in links(error):
+    for link in links(error, handled):
         headers = getattr(getattr(link, "response", None), "headers", None)
         if headers is not None:
             return _read(headers, now)
@@ -48,8 +50,11 @@ def _until(text: str, now: datetime) -> float | None:
     """Seconds until an HTTP date; a date without a zone is taken for UTC, as HTTP has it."""
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=now.tzinfo)
-    return max(0.0, (date - now).total_seconds())
+    try:
+        return max(0.0, (date - now).total_seconds())
+    except OverflowError:  # a zone that no clock has
+        return None

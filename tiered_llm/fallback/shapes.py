@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from tiered_llm.providers.dialects import is_ollama
+from tiered_llm.fallback.ends import with_end_check
+from tiered_llm.providers.dialects import is_ollama, tells_its_end
 from tiered_llm.tiers import Ability
 from tiered_llm.tokens import estimate_tokens
 
@@ -45,8 +46,9 @@ class _Bindings:
             return found[1]
         if len(self._bound) >= _REMEMBERED:
             self._bound.clear()
-        self._bound[key] = (model, bind())
-        return self._bound[key][1]
+        bound = bind()
+        self._bound[key] = (model, bound)
+        return bound
 
 
 class Shape:
@@ -204,7 +206,7 @@ class Structured(Shape):
             structured: Runnable[Any, Any] = bound.with_structured_output(
                 self.schema, **self.options
             )
-            return structured
+            return with_end_check(structured) if tells_its_end(bound) else structured
 
         return self._bindings.get(model, (how,), bind)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 from tiered_llm.errors import AttemptFailedError, StreamInterruptedError
@@ -39,6 +40,7 @@ class Trial:
         "_began_s",
         "_call",
         "_first_s",
+        "_handled",
         "_permit",
         "_signing",
         "payment",
@@ -57,6 +59,7 @@ class Trial:
 
     def __enter__(self) -> None:
         """Count from here, in case the tier's gate is waited for in vain."""
+        self._handled = sys.exception()  # the caller's own: no part of what is raised here
         self._began_s = self._attempt.clock.monotonic_s()
 
     def begin(self) -> None:
@@ -81,6 +84,7 @@ class Trial:
             self._pay(await wallet.areserve(self._attempt.spec, wanted))
 
     def _take_leave(self) -> None:
+        self._began_s = self._attempt.clock.monotonic_s()  # the wait at the gate is not the tier's
         why = self._why_not()
         if why:
             self._call.skipped.append((self._attempt.spec.tier, why))
@@ -103,7 +107,7 @@ class Trial:
     ) -> bool:
         """Settle, record, and say what comes next."""
         if self.payment is not None:
-            self.payment.end(error)
+            self.payment.end(error, self._handled)
         return self._ended(error)
 
     async def __aenter__(self) -> None:
@@ -119,7 +123,7 @@ class Trial:
         """As `__exit__`; what pays may have to wait for its store."""
         if self.payment is not None:
             try:
-                await self.payment.aend(error)
+                await self.payment.aend(error, self._handled)
             except asyncio.CancelledError as cancelled:
                 self._ended(cancelled)
                 raise
@@ -134,7 +138,10 @@ class Trial:
             return False
         if type(error) is TierSkippedError:
             return False
-        return self._failed(error)
+        try:
+            return self._failed(error)
+        finally:
+            self._settle(Outcome.NEUTRAL)  # if nothing else was said
 
     def _why_not(self) -> str:
         call, attempt = self._call, self._attempt
@@ -159,7 +166,13 @@ class Trial:
         if breaker is None:
             return True
         self._permit = breaker.try_acquire()
-        return self._permit is not None or not (self._call.failures or self._others_left())
+        return self._permit is not None or not (self._has_found_fault() or self._others_left())
+
+    def _has_found_fault(self) -> bool:
+        """Whether an attempt of this call has failed by its tier's own fault."""
+        treatment = self._attempt.policy.faults.treatment
+        failures = self._call.failures
+        return any(treatment(each.fault).health is not Outcome.NEUTRAL for each in failures)
 
     def _others_left(self) -> bool:
         return any(other.may_take(self._call) for other in self._call.after(self._attempt))
@@ -190,7 +203,7 @@ class Trial:
     def _fault(self, error: BaseException) -> str | None:
         faults = self._attempt.policy.faults
         if not isinstance(error, StreamInterruptedError):
-            return faults.classify(error)
+            return faults.classify(error, self._handled)
         return error.fault if faults.knows(error.fault) else Fault.INTERRUPTED
 
     def _recorded(
@@ -199,7 +212,7 @@ class Trial:
         attempt, call = self._attempt, self._call
         now_s = attempt.clock.monotonic_s()
         ours = isinstance(error, (AttemptFailedError, StreamInterruptedError))
-        asked_s = None if ours else retry_after_s(error, attempt.clock.now())
+        asked_s = None if ours else retry_after_s(error, attempt.clock.now(), self._handled)
         failure = AttemptFailedError(
             attempt.spec.tier,
             str(fault),  # of an enum's member no more than its text

@@ -81,11 +81,11 @@ class Payment:
         """The most output tokens that the attempt may ask for."""
         return self._hold.granted
 
-    def end(self, error: BaseException | None) -> None:
+    def end(self, error: BaseException | None, handled: BaseException | None = None) -> None:
         """Settle by what was told; void what was refused; leave the rest charged."""
         told = self.collector
         try:
-            if self._is_free(error):
+            if self._is_free(error, handled):
                 self._hold.void()
             elif told.complete:
                 self._hold.settle(told.input_tokens, told.output_tokens)
@@ -94,11 +94,11 @@ class Payment:
         except Exception as trouble:  # noqa: BLE001
             _not_told(trouble)
 
-    async def aend(self, error: BaseException | None) -> None:
+    async def aend(self, error: BaseException | None, handled: BaseException | None = None) -> None:
         """As `end`, on the event loop."""
         told = self.collector
         try:
-            if self._is_free(error):
+            if self._is_free(error, handled):
                 await self._hold.avoid()
             elif told.complete:
                 await self._hold.asettle(told.input_tokens, told.output_tokens)
@@ -107,11 +107,11 @@ class Payment:
         except Exception as trouble:  # noqa: BLE001
             _not_told(trouble)
 
-    def _is_free(self, error: BaseException | None) -> bool:
+    def _is_free(self, error: BaseException | None, handled: BaseException | None) -> bool:
         if error is None:
             return False
         runs = self.collector.started
-        return runs == 0 or (runs == 1 and was_refused(error))
+        return runs == 0 or (runs == 1 and was_refused(error, handled))
 
 
 def _not_told(trouble: Exception) -> None:

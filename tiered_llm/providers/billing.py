@@ -8,6 +8,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from langchain_core.messages import BaseMessage
@@ -20,18 +21,24 @@ _NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "Un
 _REFUSALS = range(400, 500)
 
 
-def was_refused(error: BaseException) -> bool:
-    """Whether a request was certainly not worked on: it never left, or was refused with a 4xx."""
+def links(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
+    """An error, then what led to it, nearest first, up to what its caller was handling."""
     seen: set[int] = set()
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
+    while link is not None and link is not handled and id(link) not in seen:
         seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def was_refused(error: BaseException, handled: BaseException | None = None) -> bool:
+    """Whether a request was certainly not worked on: it never left, or was refused with a 4xx."""
+    for link in links(error, handled):
         status = getattr(link, "status_code", None)
         if isinstance(status, int) and status in _REFUSALS:
             return True
         if isinstance(link, ConnectionRefusedError) or type(link).__name__ in _NOT_CONNECTED:
             return True
-        link = link.__cause__ or link.__context__
     return False
 
 

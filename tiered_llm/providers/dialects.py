@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.runnables import RunnableWithFallbacks
 
 from tiered_llm.errors import UnsupportedArgumentError
 from tiered_llm.providers.wrapping import core_of
@@ -113,7 +114,10 @@ def is_openai(model: Runnable[Any, Any]) -> bool:
 
 def tells_its_end(model: Runnable[Any, Any]) -> bool:
     """Whether a model's answers always say why they ended, so that a lack of it is a cut."""
-    return is_ollama(model) or is_openai(model)
+    core = core_of(model)
+    if isinstance(core, RunnableWithFallbacks):
+        return all(map(tells_its_end, core.runnables))
+    return is_ollama(core) or is_openai(core)
 
 
 def fields_of(model: Runnable[Any, Any]) -> Mapping[str, Any]:
