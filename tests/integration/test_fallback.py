@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.server
 import subprocess
 import sys
+import threading
 
 import pytest
 from langchain_core.messages import HumanMessage
 from wiring import to
 
-from tiered_llm import AllTiersFailedError, StreamInterruptedError, TieredChatModel
+from tiered_llm import AllTiersFailedError, StreamInterruptedError, TieredChatModel, TierSpec
 from tiered_llm.errors import AttemptFailedError
 from tiered_llm.testing import Answer, Fault
 from tiered_llm.tiers import Tier
@@ -27,6 +30,33 @@ FAULTS = {
     "cut": (Fault.cut(at="start"), {"interrupted", "unreachable"}),
     "cut after the role": (Fault.cut(at="role"), {"interrupted", "unreachable"}),
 }
+
+
+@contextlib.contextmanager
+def babbling(body):
+    """A server that answers every request with the same text and status 200."""
+
+    class Babble(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Babble) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 async def collect(chunks):
@@ -256,6 +286,42 @@ async def test_a_stream_closed_early_closes_its_connection(wired, at):
     assert next(sync).content
     sync.close()
     await server.await_for(lambda: server.requests[1].disconnected)
+
+
+def test_an_event_stream_that_is_left_early_gives_its_place_back_when_closed(at):
+    server, name = at("light")
+    server.script(name, Fault.stall(at="content", answer=Answer(text="a b c d e f")))
+    spec = TierSpec(tier="light", model_id=f"ollama/{name}", base_url=server.url, max_concurrency=1)
+    model = TieredChatModel(light=spec)
+    with model.stream_events("hello", version="v3") as stream:
+        assert next(iter(stream.text)) == "a"
+    assert model.invoke("hello").text
+    stream.close()
+
+
+NO_ANSWERS = [
+    "<html></html>",
+    '{"choices": null}',
+    '{"choices": []}',
+    "[]",
+    '{"message": 7}',
+]
+
+
+@pytest.mark.parametrize("door", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("body", NO_ANSWERS)
+@pytest.mark.parametrize("first", ["ollama", "vllm"])
+def test_a_response_that_no_model_could_have_given_is_a_fault(
+    simulated_tiers, at, first, body, door
+):
+    with babbling(body) as url:
+        order = ["light", "heavy"] if first == "ollama" else ["heavy", "light"]
+        specs = simulated_tiers.specs
+        address = {"tier": Tier.LIGHT, "base_url": url}
+        light = specs[order[0]].model_copy(update=address)
+        heavy = specs[order[1]].model_copy(update={"tier": Tier.HEAVY})
+        answer = DOORS[door](TieredChatModel(light=light, heavy=heavy))
+    assert [tier for tier, _, _ in attempts(answer)] == ["light", "heavy"]
 
 
 async def test_a_cancelled_call_closes_its_connection(wired, at):

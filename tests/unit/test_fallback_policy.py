@@ -6,18 +6,34 @@ On models in the same process and a clock that is set by hand; every case by eac
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import copy
 import logging
 import pickle
 
 import httpx
 import ollama
+import openai
 import pytest
 from hand_clock import HandClock
 from pydantic import Field
 
-from tiered_llm import AllTiersFailedError, NoCapableTierError, TieredChatModel, get_settings
+from tiered_llm import (
+    AllTiersFailedError,
+    NoCapableTierError,
+    StreamInterruptedError,
+    TieredChatModel,
+    get_settings,
+)
 from tiered_llm.errors import AttemptFailedError, ConfigurationError
-from tiered_llm.fallback import DEFAULT_FAULTS, FaultTable, Health, Outcome, Treatment
+from tiered_llm.fallback import (
+    DEFAULT_FAULTS,
+    PROCESS_HEALTH,
+    FaultTable,
+    Health,
+    Outcome,
+    Treatment,
+)
 from tiered_llm.routing import ModelRouter
 from tiered_llm.testing import FakeChatModel
 from tiered_llm.tiers import Tier
@@ -503,3 +519,98 @@ def test_health_shows_its_endpoints_and_forgets_on_reset(simulated_tiers, clock,
     assert health.snapshot()[0].remaining_s > 0
     health.reset()
     assert health.snapshot()[0].state == "closed"
+
+
+# --- what a caller brings along, and what must not get lost ---
+
+
+@pytest.mark.parametrize(
+    "handled", [RuntimeError("Event loop is closed"), limited(3_600), UNKNOWN_MODEL]
+)
+def test_what_the_caller_was_handling_is_no_part_of_a_fault(tiered, handled, door):
+    def handling():
+        try:
+            raise handled
+        except type(handled):
+            return door(tiered(light=Flaky(errors=[DOWN]), heavy=Flaky()))
+
+    assert attempts(handling()) == [("light", "unreachable"), ("heavy", None)]
+
+
+def test_a_classifier_that_fails_costs_no_call_and_no_place(tiered, door):
+    def broken(error):
+        return error.response.status_code
+
+    faults = DEFAULT_FAULTS.extended(broken)
+    answer = door(tiered(light=Flaky(errors=[DOWN]), heavy=Flaky(), faults=faults))
+    assert attempts(answer) == [("light", "unreachable"), ("heavy", None)]
+
+
+def test_the_last_tier_is_asked_where_no_tier_was_found_at_fault(tiered, door):
+    light, heavy = windowed(10_000, TOO_LONG), windowed(90_000)
+    model = tiered(light=light, heavy=heavy, breaker={"min_calls": 1})
+    model.stages.fallback._attempts[Tier.HEAVY].breaker.try_acquire().settle(Outcome.FAILURE)
+    assert attempts(door(model)) == [("light", "overflow"), ("heavy", None)]
+
+
+def test_an_overflow_told_in_an_error_event_is_one():
+    request = httpx.Request("POST", "http://localhost")
+    error = openai.APIError("maximum context length is 10 tokens", request, body=None)
+    assert DEFAULT_FAULTS.classify(error) == "overflow"
+
+
+def test_a_tiered_model_that_is_a_tier_fails_as_one(tiered, door):
+    inner = TieredChatModel(light=Flaky(error=UNKNOWN_MODEL), health=Health())
+    assert attempts(door(tiered(light=inner, heavy=Flaky()))) == [
+        ("light", "configuration"),
+        ("heavy", None),
+    ]
+
+
+def test_a_model_with_health_and_faults_of_its_own_can_be_copied_and_pickled(tiered, door):
+    faults = DEFAULT_FAULTS.extended({ContentFilterError: "timeout"})
+    model = TieredChatModel(light=FakeChatModel(), health=Health(), faults=faults)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301
+        assert attempts(door(other)) == [("light", None)]
+        assert other.faults.classify(ContentFilterError()) == "timeout"
+    assert copy.deepcopy(model).health is model.health
+    shared = pickle.loads(pickle.dumps(PROCESS_HEALTH))  # noqa: S301
+    assert shared is PROCESS_HEALTH
+
+
+def test_no_secret_of_an_address_is_logged_or_shown(caplog):
+    from langchain_ollama import ChatOllama
+
+    health = Health()
+    ready = ChatOllama(model="m", base_url="http://user:sEcReT@127.0.0.1:9?api_key=sEcReT")
+    endpoint = TieredChatModel(light=ready, health=health).light
+    breaker = health.breaker(endpoint, get_settings().breaker)
+    with caplog.at_level(logging.INFO, "tiered_llm.fallback"):
+        for _ in range(10):
+            breaker.try_acquire().settle(Outcome.FAILURE)
+    assert "breaker of ollama/m at http" in caplog.text
+    assert "sEcReT" not in caplog.text + repr(health.snapshot())
+
+
+def test_waiting_for_a_place_does_not_make_a_tier_slow(tiered, clock):
+    model = tiered(light=Flaky(), breaker={"min_calls": 1, "slow_s": 1.0})
+    attempt = model.stages.fallback._attempts[Tier.LIGHT]
+
+    @contextlib.contextmanager
+    def queue(_timeout_s=None):
+        clock.now_s += 60
+        yield
+
+    attempt._gate.enter = queue
+    model.invoke("hi")
+    assert attempt.available
+
+
+def test_a_stream_that_cannot_begin_anew_is_not_declared_void(tiered):
+    broken = FakeChatModel(text="a b c", error=DOWN, error_after=2)
+    bounds = {"retry_share": 0.0, "retry_reserve": 0}
+    model = tiered(light=broken, heavy=Flaky(), fallback=bounds, on_interrupt="restart")
+    seen = []
+    with pytest.raises(StreamInterruptedError):
+        seen.extend(model.stream("hi"))
+    assert not any("restarts" in chunk.response_metadata for chunk in seen)

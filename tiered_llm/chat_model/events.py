@@ -7,19 +7,42 @@ only model run. What is done here is what `BaseChatModel` does around its own ev
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 _EMPTY = "No generation chunks were returned"
 
 
-def event_stream(open_events: Callable[[], Iterator[Any]]) -> ChatModelStream:
+class ClosableStream(ChatModelStream):
+    """A stream that can be left before its end.
+
+    Core's own has no such thing: left early, it would keep its place at a tier of bounded
+    concurrency until it is collected. The connection below it is core's, and is kept until then.
+    """
+
+    opened: Sequence[Any] = ()
+
+    def close(self) -> None:
+        """Give the place back, and end the chain's run; may be called at any time, and again."""
+        for events in self.opened:
+            events.close()
+
+    def __enter__(self) -> Self:
+        """Read it inside."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+
+def event_stream(open_events: Callable[[], Iterator[Any]]) -> ClosableStream:
     """A stream that is opened when first looked at, and driven by its consumer."""
-    stream = ChatModelStream()
+    stream = ClosableStream()
     events: list[Iterator[Any]] = []
 
     def start() -> None:
@@ -44,6 +67,7 @@ def event_stream(open_events: Callable[[], Iterator[Any]]) -> ChatModelStream:
 
     stream.set_start(start)
     stream.bind_pump(pump)
+    stream.opened = events
     return stream
 
 

@@ -295,13 +295,14 @@ def _is_no_answer(error: BaseException) -> bool:
     """
     if not isinstance(error, (ValueError, TypeError, LookupError, AttributeError)):
         return False
-    trace = error.__traceback__
+    trace, module = error.__traceback__, ""
     while trace is not None:
         code, module = trace.tb_frame.f_code, trace.tb_frame.f_globals.get("__name__", "")
         if code.co_name in _READERS and module.startswith(_READERS[code.co_name]):
             return True
         trace = trace.tb_next
-    return False
+    # of no generations at all, where it takes the first one
+    return isinstance(error, IndexError) and module == "langchain_core.language_models.chat_models"
 
 
 def _from_a_handler(error: BaseException) -> bool:

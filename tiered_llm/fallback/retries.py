@@ -44,7 +44,7 @@ class RetryBudget:
     def saved(self) -> float:
         """Further attempts that could be made now."""
         with self._lock:
-            return self._filled()
+            return self._filled() if self._open else 0.0
 
     def pay_in(self) -> None:
         """Count a call."""
