@@ -134,7 +134,7 @@ def killed_after(script, path, name, lines):
     return lines + rest.count("\n")
 
 
-@pytest.mark.parametrize("lines", [1, 7, 40])
+@pytest.mark.parametrize("lines", [3, 40])
 def test_a_killed_process_leaves_a_sound_file_and_its_leases_are_orphaned(
     ledger, path, clock, lines
 ):
@@ -352,17 +352,20 @@ def test_what_no_column_holds_is_not_rounded(ledger):
 
 
 def test_leases_that_expire_together_are_seen_at_once_and_swept_in_turn(ledger, path, clock):
-    for at in range(250):
-        ledger.reserve(ask(f"{at}", line(limit=250), least=1, most=1))
+    for at in range(450):
+        ledger.reserve(ask(f"{at}", line(limit=450), least=1, most=1))
     clock.now_s = 60.0
     found = balance(ledger)
-    assert (found.reserved, found.orphaned) == (0, 250)
-    assert query(path, "SELECT COUNT(*) FROM leases WHERE state = 'open'") == [(150,)]
-    refused = ledger.reserve(ask("more", line(limit=250), least=1))
-    assert (refused.balance.reserved, refused.balance.orphaned) == (0, 250)
-    assert ledger.void("payer", "249").ended == "already"
+    assert (found.reserved, found.orphaned) == (0, 450)
+    assert query(path, "SELECT COUNT(*) FROM leases WHERE state = 'open'") == [(350,)]
+    refused = ledger.reserve(ask("more", line(limit=450), least=1))
+    assert (refused.balance.reserved, refused.balance.orphaned) == (0, 450)
+    assert ledger.void("payer", "449").ended == "already"
+    assert ledger.settle("payer", "448", (0,)).ended == "corrected"
+    for _ in range(2):
+        found = balance(ledger)
+        assert (found.settled, found.reserved, found.orphaned) == (0, 0, 449)
     assert query(path, "SELECT COUNT(*) FROM leases WHERE state = 'open'") == [(0,)]
-    assert balance(ledger) == found
 
 
 def test_the_newest_alerts_are_kept(ledger, path):
@@ -389,7 +392,7 @@ def lock(ledger, path):
 
 def test_a_locked_file_is_told_after_the_wait(path, lock):
     hurried = SqliteLedger(path, busy_s=0.05)
-    with pytest.raises(LedgerError, match="kept locked by others for 0.05 s"):
+    with pytest.raises(LedgerError, match=r"kept locked by others for 0\.05 s"):
         hurried.reserve(ask("1"))
     lock.execute("ROLLBACK")
     assert hurried.now_s() > 0.0

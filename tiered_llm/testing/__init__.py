@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tiered_llm.testing.fakes import FakeChatModel
     from tiered_llm.testing.laws.estimator import EstimatorLaws
+    from tiered_llm.testing.laws.ledger import LedgerLaws
     from tiered_llm.testing.simulator import (
         Answer,
         ChatRequest,
@@ -39,6 +40,7 @@ __all__ = [
     "EstimatorLaws",
     "FakeChatModel",
     "Fault",
+    "LedgerLaws",
     "RequestRecord",
     "SimulatedModel",
     "Simulator",
@@ -49,6 +51,7 @@ _HOMES = {
     **dict.fromkeys(__all__, "tiered_llm.testing.simulator"),
     "EstimatorLaws": "tiered_llm.testing.laws.estimator",
     "FakeChatModel": "tiered_llm.testing.fakes",
+    "LedgerLaws": "tiered_llm.testing.laws.ledger",
 }
 
 

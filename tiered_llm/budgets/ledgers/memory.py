@@ -7,11 +7,11 @@ do the same in their stores' own words.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiered_llm.budgets.ledger import (
     KEPT_S,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tiered_llm.clock import Clock
 
 _KEPT_ALERTS = 10_000
+_SWEPT = 100  # entries that one operation forgets; it adds far fewer
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class _Account:
     """One account's columns."""
 
     balance: Balance
+    forget_s: float
     thresholds: tuple[int, ...] = ()
     raised: set[int] = field(default_factory=set)
 
@@ -64,6 +66,7 @@ class _Lease:
     tokens: int
     held: tuple[tuple[str, int], ...]
     expires_s: float
+    forget_s: float
 
 
 @dataclass(slots=True)
@@ -74,7 +77,16 @@ class _Group:
     leases: dict[str, _Lease] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     expiring: list[tuple[float, str]] = field(default_factory=list)
-    ageing: list[tuple[float, str, str]] = field(default_factory=list)
+
+    def account(self, name: str, now_s: float) -> _Account | None:
+        """An account that is remembered."""
+        found = self.accounts.get(name)
+        return found if found is not None and now_s < found.forget_s else None
+
+    def lease(self, name: str, now_s: float) -> _Lease | None:
+        """A lease that is remembered."""
+        found = self.leases.get(name)
+        return found if found is not None and now_s < found.forget_s else None
 
 
 class MemoryLedger:
@@ -84,7 +96,9 @@ class MemoryLedger:
         """Start empty; windows and leases are told by the clock."""
         self._clock = clock
         self._lock = threading.RLock()  # a garbage-collected stream may settle within a call
-        self._groups: defaultdict[str, _Group] = defaultdict(_Group)
+        self._groups: dict[str, _Group] = {}
+        self._ageing: list[tuple[float, str, str, str]] = []
+        self._sweeping = False
         self._alerts: deque[Alert] = deque(maxlen=_KEPT_ALERTS)
 
     def now_s(self) -> float:
@@ -95,14 +109,14 @@ class MemoryLedger:
         """Reserve in every line, or nothing in any."""
         with self._lock:
             now_s, group = self._open(ask.group)
-            known = group.leases.get(ask.lease)
+            known = group.lease(ask.lease, now_s)
             if known is not None:
                 return Granted(tokens=known.tokens)
             if not all(line.starts_s <= now_s < line.ends_s for line in ask.lines):
                 return Stale(now_s=now_s)
             tokens = ask.most
             for line in ask.lines:
-                account = self._account(group, line)
+                account = self._account(ask.group, group, line, now_s)
                 room = _room(line, account.balance)
                 if room is None:
                     continue
@@ -112,7 +126,7 @@ class MemoryLedger:
                 if line.per_token:
                     tokens = min(tokens, (room - line.fixed) // line.per_token)
             held = tuple((ln.account, ln.fixed + ln.per_token * tokens) for ln in ask.lines)
-            self._keep(group, ask, _Lease("open", tokens, held, now_s + ask.ttl_s))
+            self._keep(group, ask, "open", tokens, held, now_s + ask.ttl_s)
             for account_name, amount in held:
                 group.accounts[account_name].move(reserved=amount)
             return Granted(tokens=tokens, alerts=self._raise(ask.group, group, held, now_s))
@@ -121,15 +135,19 @@ class MemoryLedger:
         """Charge what was used in place of the reservation."""
         with self._lock:
             now_s, found = self._open(group)
-            known = found.leases.get(lease)
+            known = found.lease(lease, now_s)
             if known is None or known.state in {"settled", "voided"}:
                 return Settled(ended="unknown" if known is None else "already")
             late = known.state == "orphaned"
+            charges = tuple(zip(known.held, amounts, strict=True))
             known.state = "settled"
             overrun = 0
-            for (name, held), amount in zip(known.held, amounts, strict=True):
+            for (name, held), amount in charges:
+                account = found.account(name, now_s)
+                if account is None:  # a day's, settled within its month
+                    continue
                 beyond = max(0, amount - held)
-                found.accounts[name].move(
+                account.move(
                     settled=amount,
                     reserved=0 if late else -held,
                     orphaned=-held if late else 0,
@@ -143,26 +161,27 @@ class MemoryLedger:
     def orphan(self, group: str, lease: str) -> Settled:
         """Leave an open lease's reservation charged."""
         with self._lock:
-            _, found = self._open(group)
-            return _close(found, lease, "orphaned")
+            now_s, found = self._open(group)
+            return _close(found, lease, "orphaned", now_s)
 
     def void(self, group: str, lease: str) -> Settled:
         """Free an open lease's reservation."""
         with self._lock:
-            _, found = self._open(group)
-            return _close(found, lease, "voided")
+            now_s, found = self._open(group)
+            return _close(found, lease, "voided", now_s)
 
     def record(self, ask: Ask, amounts: tuple[int, ...]) -> Settled:
         """Charge what was used without a lease before."""
         with self._lock:
             now_s, group = self._open(ask.group)
-            if ask.lease in group.leases:
+            if group.lease(ask.lease, now_s) is not None:
                 return Settled(ended="already")
+            charges = tuple(zip(ask.lines, amounts, strict=True))
             held = tuple((line.account, 0) for line in ask.lines)
-            self._keep(group, ask, _Lease("settled", 0, held, now_s))
+            self._keep(group, ask, "settled", 0, held, now_s)
             overrun = 0
-            for line, amount in zip(ask.lines, amounts, strict=True):
-                account = self._account(group, line)
+            for line, amount in charges:
+                account = self._account(ask.group, group, line, now_s)
                 beyond = min(amount, _beyond(account.balance, amount))
                 account.move(settled=amount, overrun=beyond)
                 overrun = max(overrun, beyond)
@@ -172,20 +191,18 @@ class MemoryLedger:
     def balances(self, group: str, accounts: tuple[str, ...]) -> tuple[Balance, ...]:
         """Accounts as they stand."""
         with self._lock:
-            _, found = self._open(group)
-            return tuple(
-                found.accounts[name].balance if name in found.accounts else Balance(account=name)
-                for name in accounts
-            )
+            now_s, found = self._open(group)
+            known = ((name, found.account(name, now_s)) for name in accounts)
+            return tuple(Balance(account=name) if a is None else a.balance for name, a in known)
 
     def set_limit(self, group: str, limit_name: str, limit: int | None) -> None:
         """Set a limit that goes before the asks' own; None takes it back."""
         with self._lock:
-            limits = self._groups[group].limits
-            if limit is None:
-                limits.pop(limit_name, None)
-            else:
-                limits[limit_name] = limit
+            if limit is not None:
+                self._groups.setdefault(group, _Group()).limits[limit_name] = limit
+            elif group in self._groups:
+                self._groups[group].limits.pop(limit_name, None)
+                self._drop_if_empty(group)
 
     def limits(self, group: str) -> dict[str, int]:
         """The limits set at run time."""
@@ -246,32 +263,69 @@ class MemoryLedger:
     # --- inside ---
 
     def _open(self, name: str) -> tuple[float, _Group]:
-        """The time, and a group of which what is over has been put away."""
-        now_s, group = self.now_s(), self._groups[name]
-        while group.expiring and group.expiring[0][0] <= now_s:
-            _close(group, heappop(group.expiring)[1], "orphaned")
-        while group.ageing and group.ageing[0][0] <= now_s:
-            _, kind, key = heappop(group.ageing)
-            (group.leases if kind == "lease" else group.accounts).pop(key, None)
+        """The time, and a group whose leases that are due have been orphaned.
+
+        A group that is not known is not kept until something is put into it.
+        """
+        now_s = self.now_s()
+        if self._sweeping:  # an operation within one: its heaps are being popped
+            return now_s, self._groups.get(name) or _Group()
+        self._sweeping = True
+        try:
+            self._forget(now_s)
+            group = self._groups.get(name) or _Group()
+            _expire(group, now_s)
+        finally:
+            self._sweeping = False
         return now_s, group
 
-    def _account(self, group: _Group, line: Line) -> _Account:
+    def _account(self, name: str, group: _Group, line: Line, now_s: float) -> _Account:
         """The line's account, with the limit that is now in force."""
-        account = group.accounts.get(line.account)
-        if account is None:
-            account = group.accounts[line.account] = _Account(Balance(account=line.account))
-            heappush(group.ageing, (line.ends_s + KEPT_S, "account", line.account))
-        account.thresholds = line.thresholds
         limit = group.limits.get(line.limit_name, line.limit)
+        account = group.account(line.account, now_s)
+        if account is None:
+            account = _Account(Balance(account=line.account), line.ends_s + KEPT_S)
+            self._groups.setdefault(name, group).accounts[line.account] = account
+            heappush(self._ageing, (account.forget_s, name, "account", line.account))
+        account.thresholds = line.thresholds
         if account.balance.limit != limit:
             account.balance = replace(account.balance, limit=limit)
         return account
 
-    def _keep(self, group: _Group, ask: Ask, lease: _Lease) -> None:
-        group.leases[ask.lease] = lease
-        heappush(group.expiring, (lease.expires_s, ask.lease))
-        forgotten_s = max((line.ends_s for line in ask.lines), default=lease.expires_s) + KEPT_S
-        heappush(group.ageing, (forgotten_s, "lease", ask.lease))
+    def _keep(  # noqa: PLR0913, PLR0917  # a lease's parts
+        self,
+        group: _Group,
+        ask: Ask,
+        state: str,
+        tokens: int,
+        held: tuple[tuple[str, int], ...],
+        expires_s: float,
+    ) -> None:
+        forget_s = max((line.ends_s for line in ask.lines), default=expires_s) + KEPT_S
+        lease = _Lease(state, tokens, held, expires_s, forget_s)
+        self._groups.setdefault(ask.group, group).leases[ask.lease] = lease
+        heappush(self._ageing, (forget_s, ask.group, "lease", ask.lease))
+        if state == "open":
+            heappush(group.expiring, (expires_s, ask.lease))
+
+    def _forget(self, now_s: float) -> None:
+        """Put away some of what is forgotten, of whatever group, oldest first."""
+        for _ in range(_SWEPT):
+            if not self._ageing or self._ageing[0][0] > now_s:
+                return
+            forget_s, name, kind, key = heappop(self._ageing)
+            group = self._groups.get(name)
+            if group is None:
+                continue
+            kept: dict[str, Any] = group.leases if kind == "lease" else group.accounts
+            if key in kept and kept[key].forget_s == forget_s:  # not one of the same name
+                del kept[key]
+                self._drop_if_empty(name)
+
+    def _drop_if_empty(self, name: str) -> None:
+        group = self._groups[name]
+        if not (group.accounts or group.leases or group.limits):
+            del self._groups[name]
 
     def _raise(
         self, name: str, group: _Group, held: tuple[tuple[str, int], ...], now_s: float
@@ -286,7 +340,8 @@ class MemoryLedger:
                 limit=account.balance.limit,
                 at_s=now_s,
             )
-            for account in (group.accounts[key] for key, _ in held)
+            for account in (group.account(key, now_s) for key, _ in held)
+            if account is not None
             for threshold in account.thresholds
             if account.balance.limit is not None
             and threshold not in account.raised
@@ -298,15 +353,26 @@ class MemoryLedger:
         return tuple(raised)
 
 
-def _close(group: _Group, lease: str, state: str) -> Settled:
+def _expire(group: _Group, now_s: float) -> None:
+    """Orphan the open leases that are due."""
+    while group.expiring and group.expiring[0][0] <= now_s:
+        expires_s, lease = heappop(group.expiring)
+        known = group.leases.get(lease)
+        if known is not None and known.expires_s == expires_s:  # not one of the same name
+            _close(group, lease, "orphaned", now_s)
+
+
+def _close(group: _Group, lease: str, state: str, now_s: float) -> Settled:
     """End an open lease without a word from its server."""
-    known = group.leases.get(lease)
+    known = group.lease(lease, now_s)
     if known is None or known.state != "open":
         return Settled(ended="unknown" if known is None else "already")
     known.state = state
     for name, held in known.held:
-        orphaned = held if state == "orphaned" else 0
-        group.accounts[name].move(reserved=-held, orphaned=orphaned)
+        account = group.account(name, now_s)
+        if account is not None:
+            orphaned = held if state == "orphaned" else 0
+            account.move(reserved=-held, orphaned=orphaned)
     return Settled(ended="settled")
 
 
