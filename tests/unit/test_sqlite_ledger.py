@@ -23,7 +23,7 @@ from tiered_llm.budgets.ledger import Balance, Granted
 from tiered_llm.budgets.ledgers.sqlite import SqliteLedger
 from tiered_llm.budgets.ledgers.sqlite_books import KEPT_ALERTS, Books
 from tiered_llm.errors import ConfigurationError
-from tiered_llm.testing.laws.ledger_samples import ACCOUNT, ask, line
+from tiered_llm.testing.laws.ledger_samples import ACCOUNT, DAY_S, ask, line
 
 PROCESSES, ROUNDS = 4, 100
 
@@ -233,6 +233,12 @@ def replace_with_a_copy(path):
     path.with_name("copy.db").rename(path)
 
 
+def replace_the_log(path):
+    log = path.with_name("budgets.db-wal")
+    shutil.copy(log, path.with_name("copy"))
+    path.with_name("copy").rename(log)
+
+
 def cut_off(path, size):
     os.truncate(path, size)
 
@@ -241,6 +247,7 @@ LOSSES = {
     "deleted": lambda path: path.unlink(),
     "directory deleted": lambda path: shutil.rmtree(path.parent),
     "log deleted": lambda path: path.with_name("budgets.db-wal").unlink(),
+    "log replaced": replace_the_log,
     "replaced": replace_with_another,
     "replaced by a copy": replace_with_a_copy,
     "emptied": lambda path: cut_off(path, 0),
@@ -366,6 +373,19 @@ def test_leases_that_expire_together_are_seen_at_once_and_swept_in_turn(ledger, 
         found = balance(ledger)
         assert (found.settled, found.reserved, found.orphaned) == (0, 0, 449)
     assert query(path, "SELECT COUNT(*) FROM leases WHERE state = 'open'") == [(0,)]
+
+
+def test_what_is_forgotten_together_is_gone_at_once_and_swept_in_turn(ledger, path, clock):
+    for at in range(250):
+        names = {"limit": 10, "ends_s": DAY_S + at}
+        ledger.record(ask(f"{at}", line(f"{at}", **names)), (10,))
+    clock.now_s = 9 * DAY_S
+    assert ledger.balances("payer", ("249",)) == (Balance(account="249"),)
+    assert query(path, "SELECT COUNT(*) FROM leases") == [(150,)]
+    assert ledger.void("payer", "249").ended == "unknown"
+    ledger.alerts()
+    for table in ("accounts", "leases", "raised"):
+        assert query(path, f"SELECT COUNT(*) FROM {table}") == [(0,)]  # noqa: S608
 
 
 def test_the_newest_alerts_are_kept(ledger, path):
