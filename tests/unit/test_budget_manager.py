@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -294,6 +295,14 @@ def test_a_budget_that_degrades_keeps_to_lighter_tiers(clock):
     manager.set_limit("a", "daily", 11_000)
     routing = asyncio.run(model.ainvoke("hi", hard, max_tokens=10)).response_metadata["routing"]
     assert routing["tier"] == "standard"
+
+
+def test_a_copy_of_a_model_shares_its_budget_and_none_travels(manager):
+    model = TieredChatModel(light=FakeChatModel(), budget=manager)
+    copy.deepcopy(model).invoke("hi", {"configurable": {"tenant_id": "a"}})
+    assert manager.usage("a")["daily"].used == 9
+    with pytest.raises(TypeError, match="build one there, on the same store"):
+        pickle.dumps(manager)
 
 
 def test_the_settings_have_limits_and_store(clean_environment, monkeypatch):

@@ -158,6 +158,19 @@ class BudgetManager:
         }
         return cls(**{**given, **more})
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy of a model shares its budgets: there is one account."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Refuse to travel: another process would count apart.
+
+        Raises:
+            TypeError: Always.
+        """
+        msg = "a BudgetManager stays in its process: build one there, on the same store"
+        raise TypeError(msg)
+
     @property
     def ledger(self) -> Ledger:
         """Where it is counted."""
