@@ -14,7 +14,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-SCRIPTS = ("import_time", "complexity_speed", "overhead", "fallback")
+SCRIPTS = ("import_time", "complexity_speed", "overhead", "fallback", "budgets")
 
 
 def main() -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tiered_llm.budgets.ledger import Ask, Line
 from tiered_llm.budgets.rules import BudgetRule
-from tiered_llm.budgets.windows import window_at
+from tiered_llm.budgets.windows import Calendar
 from tiered_llm.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Plan:
         zone: A tenant's time zone.
         thresholds: Percents at which alerts are raised.
         lease_s: Seconds after which a call that was never settled counts as used.
+        calendar: The windows that were last asked for.
     """
 
     rules: tuple[BudgetRule, ...]
@@ -81,6 +82,7 @@ class Plan:
     zone: Callable[[str | None], str]
     thresholds: tuple[int, ...]
     lease_s: float
+    calendar: Calendar = field(default_factory=Calendar)
 
     def ask(self, draft: Draft, now_s: float) -> Ask:
         """What a call asks of the ledger, in the windows of an instant."""
@@ -133,7 +135,7 @@ class Plan:
         lines = []
         for period in PERIODS:
             name = f"{rule.name}/{period}"
-            window = window_at(period, now_s, zone)
+            window = self.calendar.window_at(period, now_s, zone)
             line = Line(
                 account=f"{name}/{window.key}/{apart}",
                 limit_name=name,

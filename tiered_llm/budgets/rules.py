@@ -101,7 +101,9 @@ class BudgetRule:
     def limit_of(self, period: str) -> int | None:
         """The limit of a period, in parts."""
         limit = self.daily if period == "daily" else self.monthly
-        return None if limit is None else self.parts(limit)
+        if limit is None or (self.unit == "tokens" and isinstance(limit, int)):
+            return limit
+        return self.parts(limit)
 
     def price(self, spec: TierSpec) -> tuple[Decimal, Decimal]:
         """Parts of one token in, and of one out, on a tier; not rounded."""
@@ -117,6 +119,8 @@ class BudgetRule:
 
     def cost(self, spec: TierSpec, input_tokens: int, output_tokens: int) -> int:
         """Parts that so many tokens cost on a tier, rounded up."""
+        if self.unit == "tokens":
+            return input_tokens + output_tokens
         read, written = self.price(spec)
         exact = read * input_tokens + written * output_tokens
         return int(exact.to_integral_value(ROUND_CEILING))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+    from zoneinfo import ZoneInfo
 
 Period = Literal["daily", "monthly"]
 
@@ -27,6 +28,22 @@ class Window:
     key: str
     starts_s: float
     ends_s: float
+
+
+class Calendar:
+    """Remembers the present window of each zone: most calls fall into the same one."""
+
+    def __init__(self) -> None:
+        """Know no window yet."""
+        self._present: dict[tuple[Period, str], Window] = {}
+
+    def window_at(self, period: Period, now_s: float, zone: ZoneInfo) -> Window:
+        """The day or month to which an instant belongs in a time zone."""
+        key = (period, zone.key)
+        window = self._present.get(key)
+        if window is None or not window.starts_s <= now_s < window.ends_s:
+            window = self._present[key] = window_at(period, now_s, zone)
+        return window
 
 
 def window_at(period: Period, now_s: float, zone: tzinfo) -> Window:
