@@ -212,9 +212,11 @@ def test_tools_and_structured_output_are_counted_too(paying, at, billed, day, ti
 
 
 @pytest.mark.parametrize("callers", [50, 200])
-def test_a_burst_of_coroutines_does_not_pass_the_limit(paying, budget, billed, day, callers):
-    budget.set_limit("acme", "daily", 10_000)
+def test_a_burst_of_coroutines_does_not_pass_the_limit(paying, at, billed, callers):
+    server, name = at("light")
+    server.always(name, Answer(text=" ".join(["word"] * 400)))
     model = paying()
+    model.budget.set_limit("acme", "daily", 10_000)
 
     async def call():
         with contextlib.suppress(BudgetExceededError):
@@ -224,8 +226,9 @@ def test_a_burst_of_coroutines_does_not_pass_the_limit(paying, budget, billed, d
         await asyncio.gather(*(call() for _ in range(callers)))
 
     asyncio.run(burst())
-    assert 0 < billed() == day().used <= 10_000
-    assert day().reserved == 0
+    day = model.budget.usage("acme")["daily"]
+    assert 0 < billed() == day.used <= 10_000, "each call bills more than 400"
+    assert day.reserved == 0
 
 
 def test_a_burst_of_threads_does_not_pass_the_limit(paying, budget, billed, day):

@@ -100,13 +100,40 @@ def test_a_chain_is_held_too(config, day):
     assert (day().used, day().reserved) == (9, 0)
 
 
+class Waiting(FakeChatModel):
+    """Answers once it is let go."""
+
+    go: asyncio.Event
+
+    async def _agenerate(self, *args, **kwargs):
+        await self.go.wait()
+        return self._generate(*args, **kwargs)
+
+
 async def test_twenty_at_once_on_a_budget_of_one_admit_one(budget, config):
     budget.set_limit("acme", "daily", 9_000)
-    model = FakeChatModel()
-    calls = (model.ainvoke("hi", config) for _ in range(20))
+    model = Waiting(go=asyncio.Event())
+    calls = [asyncio.ensure_future(model.ainvoke("hi", config)) for _ in range(20)]
+    while sum(call.done() for call in calls) < 19:
+        under_way = [call for call in calls if not call.done()]
+        await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+    model.go.set()
     ends = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(not isinstance(end, BudgetExceededError) for end in ends) >= 1
+    assert sum(isinstance(end, BudgetExceededError) for end in ends) == 19
+    assert len(model.calls) == 1
     assert budget.usage("acme")["daily"].reserved == 0
+
+
+def test_what_the_caller_was_handling_frees_nothing(config, day):
+    def handling():
+        try:
+            FakeChatModel(error=ollama.ResponseError("of another call", 429)).invoke("hi")
+        except ollama.ResponseError:
+            FakeChatModel(error=ConnectionResetError()).invoke("hi", config)
+
+    with pytest.raises(ConnectionResetError):
+        handling()
+    assert day().orphaned > 8_192
 
 
 def test_ends_that_nobody_began_are_ignored(budget):

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableLambda
 
 from tiered_llm import TieredChatModel
 from tiered_llm.budgets.bound import input_bound
@@ -311,3 +312,22 @@ def test_the_settings_have_limits_and_store(clean_environment, monkeypatch):
     assert manager.usage("a")["daily"].limit == 1_234
     assert manager.usage("a")["monthly"].limit == 20_000_000
     assert manager.reserve("a", "light", 10).granted == 5
+
+
+def test_a_tier_that_is_no_chat_model_is_charged_what_was_reserved(clock):
+    manager = BudgetManager(100_000, clock=clock)
+
+    def answer(_messages):
+        return AIMessage("hello")
+
+    def fail(_messages):
+        raise ConnectionResetError
+
+    for function in (answer, fail):
+        model = TieredChatModel(
+            light=RunnableLambda(function), heavy=FakeChatModel(), budget=manager, tenant_id="a"
+        )
+        model.invoke("hi")
+    day = manager.usage("a")["daily"]
+    assert (day.used, day.reserved) == (9, 0), "the second call's heavy tier"
+    assert day.orphaned > 2 * 8_192

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ class BudgetCallbackHandler(BaseCallbackHandler):
         self._payer = Payer(
             tenant_id=None if tenant_id is None else str(tenant_id), user_id=user_id, agent=agent
         )
-        self._held: dict[UUID, Reservation] = {}
+        self._held: dict[UUID, tuple[Reservation, BaseException | None]] = {}
         self._lock = threading.Lock()
 
     def on_chat_model_start(
@@ -92,7 +93,7 @@ class BudgetCallbackHandler(BaseCallbackHandler):
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle by what the model told; leave it charged where it told nothing."""
         del kwargs
-        held = self._take(run_id)
+        held, _ = self._take(run_id)
         if held is None:
             return
         usage = usage_of(response)
@@ -104,10 +105,10 @@ class BudgetCallbackHandler(BaseCallbackHandler):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Free what certainly cost nothing; leave the rest charged."""
         del kwargs
-        held = self._take(run_id)
+        held, handled = self._take(run_id)
         if held is None:
             return
-        if was_refused(error):
+        if was_refused(error, handled):
             held.void()
         else:
             held.orphan()
@@ -124,8 +125,8 @@ class BudgetCallbackHandler(BaseCallbackHandler):
             least=most,
         )
         with self._lock:
-            self._held[run_id] = held
+            self._held[run_id] = held, sys.exception()  # the caller's own: no part of the run
 
-    def _take(self, run_id: UUID) -> Reservation | None:
+    def _take(self, run_id: UUID) -> tuple[Reservation | None, BaseException | None]:
         with self._lock:
-            return self._held.pop(run_id, None)
+            return self._held.pop(run_id, (None, None))

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import var_child_runnable_config
 
@@ -21,6 +22,7 @@ from tiered_llm.fallback.gate import Gate
 from tiered_llm.fallback.parts import Begin, End, Part
 from tiered_llm.fallback.signing import Signing
 from tiered_llm.fallback.trial import Trial
+from tiered_llm.providers import core_of
 from tiered_llm.providers.billing import with_first_handler
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class Attempt(Runnable[Any, Any]):
         self.breaker: Breaker | None = None
         if policy.breaker.enabled:
             self.breaker = policy.health.breaker(endpoint, policy.breaker)
+        self.tells_its_runs = isinstance(core_of(endpoint.model), BaseChatModel)
         self._gate = Gate(endpoint.spec.max_concurrency)
         self._asking = Asking(endpoint)
 

@@ -91,7 +91,7 @@ class Trial:
             raise TierSkippedError(self._attempt.spec.tier, why)
 
     def _pay(self, hold: Hold) -> None:
-        self.payment = Payment(hold)
+        self.payment = Payment(hold, tells_its_runs=self._attempt.tells_its_runs)
         self._call.granted = hold.granted
 
     def commit(self, signing: Signing) -> None:

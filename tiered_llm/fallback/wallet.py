@@ -70,11 +70,12 @@ class Payment:
     hold then stays charged.
     """
 
-    __slots__ = ("_hold", "collector")
+    __slots__ = ("_hold", "_tells_its_runs", "collector")
 
-    def __init__(self, hold: Hold) -> None:
-        """Take the hold."""
+    def __init__(self, hold: Hold, *, tells_its_runs: bool) -> None:
+        """Take the hold; only of a chat model does no run mean that nothing was sent."""
         self._hold, self.collector = hold, UsageCollector()
+        self._tells_its_runs = tells_its_runs
 
     @property
     def granted(self) -> int:
@@ -111,7 +112,9 @@ class Payment:
         if error is None:
             return False
         runs = self.collector.started
-        return runs == 0 or (runs == 1 and was_refused(error, handled))
+        if runs == 0 and self._tells_its_runs:
+            return True
+        return runs <= 1 and was_refused(error, handled)
 
 
 def _not_told(trouble: Exception) -> None:

@@ -75,8 +75,8 @@ class UsageCollector(BaseCallbackHandler):
 
     @property
     def complete(self) -> bool:
-        """Whether every run that began has told its usage."""
-        return self.told == self.started
+        """Whether there was a run, and every run that began has told its usage."""
+        return self.told == self.started > 0
 
     def on_chat_model_start(
         self,

@@ -149,7 +149,13 @@ def adapt(
 def clamp(
     model: Runnable[Any, Any], most: int, updates: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
-    """Let an answer be no longer than `most` tokens, whoever asked for more."""
+    """Let an answer be no longer than `most` tokens, whoever asked for more.
+
+    A runnable that is no chat model is told only where the caller would have told it too: it may
+    know no such argument.
+    """
+    if not fields_of(model) and "max_tokens" not in arguments:
+        return
     name = _OLLAMA_NAMES["max_tokens"] if is_ollama(model) else "max_tokens"
     place = arguments if name in arguments or name not in fields_of(model) else updates
     if is_openai(model):
