@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tiered_llm import TieredChatModel
 
 _DESCRIPTORS = Path("/dev/fd")
-_ROUNDS, _PATIENCE_S = 20, 1.0
+_ROUNDS, _PATIENCE_S = 100, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,16 +84,24 @@ async def tasks_left() -> list[str]:
     generators of a broken stream to the garbage collector, whose hook closes them in tasks:
     one in the other, each in a turn of its own.
     """
-    left: list[Any] = []
+    left: list[str] = []
     for _ in range(_ROUNDS):
         gc.collect()
         await asyncio.sleep(0)
-        if tasks := _tasks():
-            await asyncio.wait(tasks, timeout=_PATIENCE_S)
-        left = [*_tasks(), *_generators()]
+        await _end_of_tasks()
+        left = _seen()  # texts: a list of the generators themselves would keep them alive
         if not left:
             break
-    return list(map(repr, left))
+    return left
+
+
+async def _end_of_tasks() -> None:
+    if tasks := _tasks():
+        await asyncio.wait(tasks, timeout=_PATIENCE_S)
+
+
+def _seen() -> list[str]:
+    return [repr(each) for each in (*_tasks(), *_generators())]
 
 
 def _tasks() -> set[asyncio.Task[Any]]:
