@@ -50,6 +50,10 @@ class Call:
     def forget_s(self):
         return max(line.ends_s for line in self.ask.lines) + KEPT_S
 
+    @property
+    def unheard(self):
+        return "released" if self.ask.releases else "orphaned"
+
     def parts(self, account):
         """What it adds to an account: settled, reserved, orphaned, overrun."""
         for at, line in enumerate(self.ask.lines):
@@ -96,18 +100,18 @@ class Reference:
         if call is None or call.state in {"settled", "voided"}:
             return Settled(ended="already" if call else "unknown")
         ended = "settled" if call.state == "open" else "corrected"
-        call.state, call.used = "settled", amounts
         call.beyond = tuple(
-            max(0, used - held) if self.known(group, line.account) else 0
+            self.beyond(call, line, held, used) if self.known(group, line.account) else 0
             for line, held, used in zip(call.ask.lines, call.held, amounts, strict=True)
         )
+        call.state, call.used = "settled", amounts
         return Settled(ended=ended, overrun=max(call.beyond), alerts=self.alert(call.ask))
 
     def end(self, group, lease, state):
         call = self.call(group, lease)
         if call is None or call.state != "open":
             return Settled(ended="already" if call else "unknown")
-        call.state = state
+        call.state = state if state == "voided" else call.unheard
         return Settled(ended="settled")
 
     def record(self, ask, amounts):
@@ -116,10 +120,7 @@ class Reference:
         beyond = []
         for line, amount in zip(ask.lines, amounts, strict=True):
             self.ask(ask.group, line)
-            balance = self.balance(ask.group, line.account)
-            bound = balance.limit
-            missing = 0 if bound is None else balance.charged + amount - bound - balance.overrun
-            beyond.append(min(amount, max(0, missing)))
+            beyond.append(self.missing(ask.group, line.account, amount))
         call = Call(ask, 0, "settled", (), self.clock.now_s, amounts, tuple(beyond))
         self.calls.append(call)
         return Settled(ended="settled", overrun=max(beyond), alerts=self.alert(ask))
@@ -157,7 +158,20 @@ class Reference:
     def expire(self):
         for call in self.calls:
             if call.state == "open" and call.expires_s <= self.clock.now_s:
-                call.state = "orphaned"
+                call.state = call.unheard
+
+    def beyond(self, call, line, held, used):
+        if call.state == "released":
+            return self.missing(call.ask.group, line.account, used)
+        return max(0, used - held)
+
+    def missing(self, group, account, amount):
+        """What limit and overrun do not hold of a charge that nobody had reserved."""
+        balance = self.balance(group, account)
+        if balance.limit is None:
+            return 0
+        over = balance.charged + amount - balance.limit - balance.overrun
+        return min(amount, max(0, over))
 
     def call(self, group, lease):
         self.expire()
@@ -241,7 +255,14 @@ _GROUP = st.sampled_from(GROUPS)
 _CALLS = st.sampled_from([(group, f"call-{n}") for group in GROUPS for n in range(25)])
 _RECORDS = st.sampled_from([(group, f"record-{n}") for group in GROUPS for n in range(5)])
 _TOKENS = st.integers(0, 300).map(lambda most: (most % 60, most))
-_WHEN = st.sampled_from([(t, late) for late in (0,) * 5 + (1,) for t in (30.0, 60.0, 4 * DAY_S)])
+_WHEN = st.sampled_from(
+    [
+        (ttl_s, late, releases)
+        for late in (0,) * 5 + (1,)
+        for ttl_s in (30.0, 60.0, 4 * DAY_S)
+        for releases in (False, False, True)
+    ]
+)
 _AMOUNTS = st.integers(0, 400).map(lambda used: (used, 400 - used, used // 2))
 
 
@@ -258,8 +279,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(whose=_CALLS, lines=_LINES, tokens=_TOKENS, when=_WHEN)
     def reserve(self, whose, lines, tokens, when):
-        ttl_s, late = when
-        ask = dataclasses.replace(self.ask(*whose, lines, late), ttl_s=ttl_s)
+        ttl_s, late, releases = when
+        ask = self.ask(*whose, lines, late)
+        ask = dataclasses.replace(ask, ttl_s=ttl_s, releases=releases)
         ask = dataclasses.replace(ask, least=tokens[0], most=tokens[1])
         assert self.ledger.reserve(ask) == self.reference.reserve(ask)
 

@@ -13,7 +13,7 @@ from redis_server import RedisServer, free_port
 
 from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.ledger import Granted
-from tiered_llm.budgets.ledgers import redis as module
+from tiered_llm.budgets.ledgers.redis import RedisLedger, library
 from tiered_llm.errors import ConfigurationError
 
 
@@ -234,6 +234,6 @@ def test_without_redis_py_it_says_what_to_install(monkeypatch):
     def missing():
         raise ImportError
 
-    monkeypatch.setattr(module, "_Library", missing)
+    monkeypatch.setattr(library, "Library", missing)
     with pytest.raises(ConfigurationError, match=r'pip install "tiered-llm\[redis\]"'):
-        module.RedisLedger("redis://localhost:6379/0")
+        RedisLedger("redis://localhost:6379/0")

@@ -324,8 +324,29 @@ def test_tables_of_another_version_are_refused(ledger, path):
     ledger.reserve(ask("1"))
     ledger.close()
     query(path, "PRAGMA user_version = 99")
-    with pytest.raises(LedgerError, match="version 99, and this release reads 1"):
+    with pytest.raises(LedgerError, match="version 99, and this release reads 2"):
         ledger.reserve(ask("2"))
+
+
+FIRST_TABLES = (
+    "ALTER TABLE leases DROP COLUMN releases",
+    "PRAGMA user_version = 1",
+)
+
+
+def test_tables_of_the_first_version_are_brought_up(ledger, path, clock):
+    ledger.reserve(ask("old"))
+    ledger.close()
+    for words in FIRST_TABLES:
+        query(path, words)
+    others = [SqliteLedger(path, clock) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda other: other.reserve(ask("new", releases=True)), others))
+    clock.now_s = 60.0
+    for each in (ledger, *others):
+        assert balance(each) == Balance(account=ACCOUNT, orphaned=100, limit=1_000)
+        each.close()
+    assert query(path, "PRAGMA user_version") == [(2,)]
 
 
 def test_a_path_that_cannot_be_is_told(tmp_path):
@@ -373,6 +394,16 @@ def test_leases_that_expire_together_are_seen_at_once_and_swept_in_turn(ledger, 
         found = balance(ledger)
         assert (found.settled, found.reserved, found.orphaned) == (0, 0, 449)
     assert query(path, "SELECT COUNT(*) FROM leases WHERE state = 'open'") == [(0,)]
+
+
+def test_leases_that_are_released_together_are_seen_at_once(ledger, clock):
+    for at in range(250):
+        wanted = line(limit=250, thresholds=())
+        ledger.reserve(ask(f"{at}", wanted, least=1, most=1, releases=at % 5 > 0))
+    clock.now_s = 60.0
+    for _ in range(3):
+        found = balance(ledger)
+        assert (found.reserved, found.orphaned) == (0, 50)
 
 
 def test_what_is_forgotten_together_is_gone_at_once_and_swept_in_turn(ledger, path, clock):
@@ -511,6 +542,12 @@ async def test_a_reserve_that_is_cancelled_when_it_is_done_is_taken_back(ledger)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert balance(ledger).charged == 0
+
+
+async def test_a_cancelled_reserve_that_was_released_meanwhile_is_taken_back(gated, gate):
+    await cancelled_in_its_midst(gate, gated.areserve(ask("1", releases=True, ttl_s=0.0)))
+    assert balance(gated) == Balance(account=ACCOUNT, limit=1_000)
+    assert gated.settle("payer", "1", (1,)).ended == "unknown"
 
 
 async def test_a_cancelled_second_ask_leaves_the_first_ones_lease(path, gate):

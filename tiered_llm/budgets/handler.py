@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 
-from tiered_llm.budgets.bound import input_bound
 from tiered_llm.budgets.plan import Payer
 from tiered_llm.providers.billing import usage_of, was_refused
 from tiered_llm.tiers import Tier
@@ -58,7 +57,7 @@ class BudgetCallbackHandler(BaseCallbackHandler):
         tier: TierSpec | Tier | str = Tier.LIGHT,
     ) -> None:
         """Say who pays, and by which tier's weight and price."""
-        self._manager, self._tier = manager, tier
+        self._manager, self._spec = manager, manager.spec_of(tier)
         self._payer = Payer(
             tenant_id=None if tenant_id is None else str(tenant_id), user_id=user_id, agent=agent
         )
@@ -119,8 +118,8 @@ class BudgetCallbackHandler(BaseCallbackHandler):
         most = wanted or self._manager.output_bound
         held = self._manager.reserve(
             self._payer,
-            self._tier,
-            input_bound(messages, parameters.get("tools") or []),
+            self._spec,
+            self._manager.input_bound(self._spec, messages, parameters.get("tools") or []),
             most,
             least=most,
         )

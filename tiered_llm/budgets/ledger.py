@@ -16,13 +16,20 @@ limit, overrun or not. A settle beyond its lease adds the difference to overrun;
 without a lease adds only what the bound above does not hold otherwise. A limit that is lowered
 below what is charged is no overrun: it refuses until the window ends.
 
-A lease is open until it is settled, voided or orphaned:
+A lease is open until it is settled, voided or orphaned; one whose ask `releases` is released
+where others are orphaned:
 
 ```
             settle                       expires, or is given up
   open ───────────────▶ settled   open ─────────────────────────▶ orphaned ──▶ settled
-  open ──── void ─────▶ voided                                         settle
+  open ──── void ─────▶ voided    open ─────────────────────────▶ released ──▶ settled
+                                                                       settle
 ```
+
+An orphaned lease stays charged. A released one is charged nothing until a late settle charges
+what was used, and adds to overrun, as a record does, what the bound does not hold otherwise:
+meanwhile others may have reserved what it freed. That is soft: what was used without a word is
+overspent.
 """
 
 from __future__ import annotations
@@ -74,7 +81,9 @@ class Ask:
         lines: What it may cost, account by account; no account twice.
         least: Output tokens below which the call is not worth making.
         most: Output tokens wanted.
-        ttl_s: Seconds after which the lease is orphaned, if nobody settles it.
+        ttl_s: Seconds after which the lease is orphaned or released, if nobody settles it.
+        releases: Whether the lease is released, and not orphaned, when it expires or is given
+            up. Soft: the limit is overspent by what such calls used without saying so.
     """
 
     group: str
@@ -83,6 +92,7 @@ class Ask:
     least: int
     most: int
     ttl_s: float
+    releases: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +184,8 @@ class Stale:
 Answer: TypeAlias = Granted | Refused | Stale
 
 Ended = Literal["settled", "corrected", "already", "unknown"]
-"""How a settle went: an open lease; an orphaned one; nothing to do; nobody knows the lease."""
+"""How a settle went: an open lease; one that was orphaned or released; nothing to do; nobody
+knows the lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +229,10 @@ class Ledger(Protocol):
         ...
 
     def orphan(self, group: str, lease: str) -> Settled:
-        """Leave an open lease's reservation charged: the server did not say what it used."""
+        """Leave an open lease's reservation charged: the server did not say what it used.
+
+        If its ask `releases`, free it.
+        """
         ...
 
     def void(self, group: str, lease: str) -> Settled:

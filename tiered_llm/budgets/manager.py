@@ -2,74 +2,52 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
+from tiered_llm.budgets.alerting import Alerting
+from tiered_llm.budgets.bounds import Bounds
+from tiered_llm.budgets.checks import (
+    checked_allowance,
+    checked_parts,
+    checked_rules,
+    checked_thresholds,
+    checked_zone,
+    named_rule,
+    rules_from,
+    rules_of,
+)
+from tiered_llm.budgets.desk import Desk
+from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.exceeded import BudgetExceededError
 from tiered_llm.budgets.ledger import Granted, Refused, Stale
 from tiered_llm.budgets.opening import open_ledger
-from tiered_llm.budgets.plan import PERIODS, TRACKING, Draft, Payer, Plan, zone_info
-from tiered_llm.budgets.reservation import Reservation
-from tiered_llm.budgets.rules import BudgetRule
+from tiered_llm.budgets.outage import Outage
+from tiered_llm.budgets.overview import Overview
+from tiered_llm.budgets.plan import Draft, Payer, Plan
+from tiered_llm.budgets.reservation import Reservation, UnheldReservation
 from tiered_llm.clock import SYSTEM_CLOCK
-from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.settings import DEFAULT_SPECS, get_settings
 from tiered_llm.tiers import Tier, TierSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from decimal import Decimal
 
-    from tiered_llm.budgets.ledger import Alert, Answer, Ask, Balance, Ledger, Line
-    from tiered_llm.budgets.windows import Period
+    from langchain_core.messages import BaseMessage
+
+    from tiered_llm.budgets.bounds import Overrun, TokenCounter
+    from tiered_llm.budgets.checks import OnOrphan, OnStoreError
+    from tiered_llm.budgets.ledger import Alert, Answer, Ask, Ledger
+    from tiered_llm.budgets.rules import BudgetRule
+    from tiered_llm.budgets.usage import WindowUsage
     from tiered_llm.clock import Clock
     from tiered_llm.settings import Settings
 
-_log = logging.getLogger("tiered_llm.budgets")
-
 _TRIES = 3
 """Windows may end between writing an ask and the ledger's reading it; not three times in a row."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowUsage:
-    """One budget in its present window, in the rule's own unit.
-
-    Attributes:
-        rule: The budget's name.
-        period: `daily` or `monthly`.
-        unit: `tokens`, `cost_units` or `usd`.
-        used: Settled by what servers said.
-        reserved: Upper bounds of calls under way.
-        orphaned: Upper bounds of calls that were never heard of again; part of no other column.
-        limit: The limit in force; None for none.
-        resets_at: When the window ends.
-    """
-
-    rule: str
-    period: Period
-    unit: str
-    used: Decimal
-    reserved: Decimal
-    orphaned: Decimal
-    limit: Decimal | None
-    resets_at: datetime
-
-    @property
-    def left(self) -> Decimal | None:
-        """What may still be reserved, never below zero; None where there is no limit."""
-        if self.limit is None:
-            return None
-        return max(Decimal(0), self.limit - self.used - self.reserved - self.orphaned)
-
-    @property
-    def share(self) -> Decimal:
-        """The part of the limit that is charged; 0 where there is no limit."""
-        charged = self.used + self.reserved + self.orphaned
-        return charged / self.limit if self.limit else Decimal(0)
 
 
 class BudgetManager:
@@ -97,7 +75,13 @@ class BudgetManager:
         thresholds: Sequence[int] = (80, 95),
         lease_s: float = 900.0,
         output_bound: int = 8_192,
+        tokenizers: Mapping[str, TokenCounter] | None = None,
+        cut_margin: int | None = None,
+        on_orphan: OnOrphan = "charge",
+        on_store_error: OnStoreError | None = None,
+        store_error_allowance: int | None = None,
         on_alert: Iterable[Callable[[Alert], None]] = (),
+        on_overrun: Iterable[Callable[[Overrun], None]] = (),
         specs: Mapping[Tier, TierSpec] = DEFAULT_SPECS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -116,30 +100,44 @@ class BudgetManager:
             lease_s: Seconds after which a call that was never settled counts as used; longer
                 than any call.
             output_bound: Longest answer reserved for where neither caller nor tier names one.
+            tokenizers: `model_id` → a function of messages and tools that counts their tokens
+                exactly as the server bills them; bytes are counted for other models.
+            cut_margin: Charge an answer that was cut, and whose use nobody told, by the bytes
+                seen of it and so many tokens more; all that was reserved if None.
+            on_orphan: Whether the reservation of a call that was never heard of again stays
+                charged, or is released: then it may be spent twice.
+            on_store_error: What becomes of a call while the store cannot be reached: `deny`
+                refuses it, `allow` makes it and charges it later. If None, `allow` where all
+                rules are soft, else `deny`.
+            store_error_allowance: Tokens that this process may use so before the store is back.
             on_alert: Called with each alert, in the process that raised it.
+            on_overrun: Called with each call that used more than was reserved for it.
             specs: The tiers' weights and prices, for calls that name a tier alone.
             clock: Tells the time, where the store has none of its own.
 
         Raises:
             ConfigurationError: Limits, rules, zone or store that cannot work.
         """
-        given = (
-            rules
-            if rules is not None
-            else _default_rules(default_daily_limit, default_monthly_limit)
+        given = rules_from(default_daily_limit, default_monthly_limit) if rules is None else rules
+        self.plan = Plan(
+            rules=checked_rules(given),
+            tenant_limits=dict(tenant_limits or {}),
+            zone=checked_zone(time_zone),
+            thresholds=checked_thresholds(thresholds),
+            lease_s=lease_s,
+            releases=on_orphan == "release",
         )
         self.output_bound = output_bound
-        self._ledger = open_ledger(store, clock) if isinstance(store, str) else store
-        self.plan = Plan(
-            rules=_checked_rules(given),
-            tenant_limits=dict(tenant_limits or {}),
-            zone=time_zone if callable(time_zone) else _always(time_zone),
-            thresholds=_checked_thresholds(thresholds),
-            lease_s=lease_s,
+        allowance = checked_allowance(self.plan.rules, on_store_error, store_error_allowance)
+        self._specs, self._clock = dict(specs), clock
+        self._desk = Desk(
+            ledger=open_ledger(store, clock) if isinstance(store, str) else store,
+            outage=Outage(allowance, clock),
+            bounds=Bounds(tokenizers or {}),
+            alerting=Alerting(on_alert=tuple(on_alert), on_overrun=tuple(on_overrun)),
+            cut_margin=cut_margin,
         )
-        self._degrading = {rule.name for rule in self.plan.rules if rule.mode == "degrade"}
-        self._on_alert = tuple(on_alert)
-        self._specs = dict(specs)
+        self._overview = Overview(plan=self.plan, ledger=self.ledger, specs=self._specs)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None, **more: Any) -> Self:
@@ -150,10 +148,21 @@ class BudgetManager:
             more: Other arguments of the constructor; they go before the settings.
         """
         settings = settings or get_settings()
+        held = settings.budget
         given = {
             "default_daily_limit": settings.token_budget_daily,
             "default_monthly_limit": settings.token_budget_monthly,
             "store": settings.store,
+            "rules": rules_of(held),
+            "tenant_limits": held.tenant_limits,
+            "time_zone": held.time_zone,
+            "thresholds": held.thresholds,
+            "lease_s": held.lease_s,
+            "output_bound": held.output_bound,
+            "cut_margin": held.cut_margin,
+            "on_orphan": held.on_orphan,
+            "on_store_error": held.on_store_error,
+            "store_error_allowance": held.store_error_allowance,
             "specs": {**DEFAULT_SPECS, **settings.tiers},
         }
         return cls(**{**given, **more})
@@ -174,7 +183,7 @@ class BudgetManager:
     @property
     def ledger(self) -> Ledger:
         """Where it is counted."""
-        return self._ledger
+        return self._desk.ledger
 
     # --- two phases ---
 
@@ -208,14 +217,19 @@ class BudgetManager:
             LedgerError: The store cannot be reached, or has lost what it held.
         """
         draft = self._draft(payer, spec, input_tokens, max_output_tokens, least, attempt_id)
-        now_s = self._ledger.now_s()
-        for _ in range(_TRIES):
-            ask = self.plan.ask(draft, now_s)
-            answer = self._ledger.reserve(ask)
-            if not isinstance(answer, Stale):
-                break
-            now_s = answer.now_s
-        return self._reservation(draft, ask, answer)
+        outage = self._desk.outage
+        if outage.is_away:
+            return self._unheld(draft)
+        try:
+            held = self._held(draft)
+        except LedgerError as error:
+            if not outage.excuses(error):
+                raise
+            return self._unheld(draft, error)
+        if outage.has_debts:
+            with suppress(LedgerError):
+                self.reconcile()
+        return held
 
     async def areserve(  # noqa: PLR0913  # what a call is
         self,
@@ -229,14 +243,64 @@ class BudgetManager:
     ) -> Reservation:
         """As `reserve`, on the event loop."""
         draft = self._draft(payer, spec, input_tokens, max_output_tokens, least, attempt_id)
-        now_s = await self._ledger.anow_s()
+        outage = self._desk.outage
+        if outage.is_away:
+            return self._unheld(draft)
+        try:
+            held = await self._aheld(draft)
+        except LedgerError as error:
+            if not outage.excuses(error):
+                raise
+            return self._unheld(draft, error)
+        if outage.has_debts:
+            with suppress(LedgerError):
+                await self.areconcile()
+        return held
+
+    def _held(self, draft: Draft) -> Reservation:
+        now_s = self.ledger.now_s()
         for _ in range(_TRIES):
             ask = self.plan.ask(draft, now_s)
-            answer = await self._ledger.areserve(ask)
+            answer = self.ledger.reserve(ask)
             if not isinstance(answer, Stale):
                 break
             now_s = answer.now_s
         return self._reservation(draft, ask, answer)
+
+    async def _aheld(self, draft: Draft) -> Reservation:
+        now_s = await self.ledger.anow_s()
+        for _ in range(_TRIES):
+            ask = self.plan.ask(draft, now_s)
+            answer = await self.ledger.areserve(ask)
+            if not isinstance(answer, Stale):
+                break
+            now_s = answer.now_s
+        return self._reservation(draft, ask, answer)
+
+    def _unheld(self, draft: Draft, error: LedgerError | None = None) -> Reservation:
+        granted = self._desk.outage.take(draft.input_tokens, draft.least, draft.most)
+        if granted is None:
+            msg = "the store of budgets is away, and this process has used what it may without it"
+            raise LedgerError(msg) from error
+        ask = self.plan.ask(draft, self._clock.now().timestamp())
+        return self._made(UnheldReservation, draft, ask, granted)
+
+    def reconcile(self) -> int:
+        """Tell the store what it missed while it was away: charges, and ends of calls.
+
+        It happens by itself with the first call that reaches the store again.
+
+        Returns:
+            How many things it was told.
+
+        Raises:
+            LedgerError: It is away still; nothing is forgotten.
+        """
+        return self._desk.outage.settle_up(self.ledger)
+
+    async def areconcile(self) -> int:
+        """As `reconcile`, on the event loop."""
+        return await self._desk.outage.asettle_up(self.ledger)
 
     def _draft(  # noqa: PLR0913, PLR0917  # what a call is
         self,
@@ -248,7 +312,7 @@ class BudgetManager:
         attempt_id: str | None,
     ) -> Draft:
         who = payer if isinstance(payer, Payer) else Payer(tenant_id=payer)
-        known = spec if isinstance(spec, TierSpec) else self._specs[Tier(spec)]
+        known = self.spec_of(spec)
         wanted = most or known.max_output_tokens or self.output_bound
         return Draft(
             payer=who,
@@ -257,6 +321,7 @@ class BudgetManager:
             most=max(wanted, least),
             least=least,
             lease=attempt_id or uuid.uuid4().hex,
+            factor=self._desk.bounds.factor(known),
         )
 
     def _reservation(self, draft: Draft, ask: Ask, answer: Answer) -> Reservation:
@@ -265,14 +330,18 @@ class BudgetManager:
         if not isinstance(answer, Granted):
             msg = "the store's clock jumps: windows end faster than they can be asked about"
             raise TimeoutError(msg)
-        self.tell(answer.alerts)
-        return Reservation(
-            manager=self,
+        self._desk.alerting.alerts(answer.alerts)
+        return self._made(Reservation, draft, ask, answer.tokens)
+
+    def _made(self, kind: type[Reservation], draft: Draft, ask: Ask, granted: int) -> Reservation:
+        return kind(
+            desk=self._desk,
             ask=ask,
             spec=draft.spec,
             rules=self.plan.rules_of(draft),
-            granted=answer.tokens,
+            granted=granted,
             input_tokens=draft.input_tokens,
+            factor=draft.factor,
         )
 
     def _exceeded(self, refused: Refused) -> BudgetExceededError:
@@ -290,16 +359,21 @@ class BudgetManager:
             resets_at=datetime.fromtimestamp(refused.ends_s, UTC),
         )
 
-    def tell(self, alerts: Iterable[Alert]) -> None:
-        """Log alerts and hand them to whoever asked for them; an observer's error is logged."""
-        for alert in alerts:
-            name, period, *_ = alert.account.split("/")
-            _log.warning("the %s budget %r of a tenant is at %d %%", period, name, alert.threshold)
-            for observe in self._on_alert:
-                try:
-                    observe(alert)
-                except Exception:  # noqa: BLE001  # an observer must not cost the call
-                    _log.exception("an observer of budget alerts failed")
+    def spec_of(self, spec: TierSpec | Tier | str) -> TierSpec:
+        """The model that a tier stands for here."""
+        return spec if isinstance(spec, TierSpec) else self._specs[Tier(spec)]
+
+    def input_bound(
+        self, spec: TierSpec, messages: Sequence[BaseMessage], tools: Sequence[Any] = ()
+    ) -> int:
+        """The most tokens that a request's input may be billed; exact where a tokenizer is known.
+
+        Args:
+            spec: The model that is asked.
+            messages: What is sent.
+            tools: Schemas that are sent along.
+        """
+        return self._desk.bounds.input_tokens(spec, messages, tools)
 
     # --- the original design's calls ---
 
@@ -325,11 +399,11 @@ class BudgetManager:
         """Charge a call that was made without a reservation, once for each `call_id`."""
         del complexity_score  # a metric, not a charge
         draft = self._draft(_id(tenant_id), model_tier, input_tokens, output_tokens, 0, call_id)
-        ask = self.plan.ask(draft, self._ledger.now_s())
+        ask = self.plan.ask(draft, self.ledger.now_s())
         amounts = tuple(
             rule.cost(draft.spec, input_tokens, output_tokens) for rule in self.plan.rules_of(draft)
         )
-        self.tell(self._ledger.record(ask, amounts).alerts)
+        self._desk.alerting.alerts(self.ledger.record(ask, amounts).alerts)
 
     def get_savings_report(self, tenant_id: str | uuid.UUID) -> dict[str, Any]:
         """What a tenant's calls of this month cost, against all of them on the heaviest tier.
@@ -339,25 +413,7 @@ class BudgetManager:
             the heaviest tier; `tokens_saved`, their difference in the heaviest tier's tokens;
             `cost_reduction_pct`. A loss is negative.
         """
-        payer = Payer(tenant_id=_id(tenant_id))
-        now_s = self._ledger.now_s()
-        accounts = {
-            tier: self.plan.tracked(payer, spec, now_s).account
-            for tier, spec in self._specs.items()
-        }
-        balances = self._ledger.balances(payer.group, tuple(accounts.values()))
-        tokens = {tier: b.charged for tier, b in zip(accounts, balances, strict=True)}
-        top = max(spec.cost_weight for spec in self._specs.values())
-        cost = sum((self._specs[t].cost_weight * n for t, n in tokens.items()), Decimal(0))
-        baseline = top * sum(tokens.values())
-        saved = baseline - cost
-        return {
-            "tokens": {tier.value: n for tier, n in tokens.items()},
-            "cost_units": cost,
-            "baseline_cost_units": baseline,
-            "tokens_saved": int(saved / top),
-            "cost_reduction_pct": float(100 * saved / baseline) if baseline else 0.0,
-        }
+        return self._overview.savings(Payer(tenant_id=_id(tenant_id)))
 
     # --- looking and setting ---
 
@@ -373,38 +429,48 @@ class BudgetManager:
         self, payer: Payer, spec: TierSpec | Tier | str | None = None
     ) -> dict[str, WindowUsage]:
         """The same for one user or agent of a tenant, and one tier."""
-        now_s = self._ledger.now_s()
-        shown = self._shown(payer, spec, now_s)
-        group, accounts = payer.group, tuple(line.account for _, line in shown)
-        return self._usages(shown, self._ledger.balances(group, accounts), self.limits(payer))
+        return self._overview.usage_of(payer, spec)
 
     async def ausage(self, tenant_id: str | uuid.UUID | None) -> dict[str, WindowUsage]:
         """As `usage`, on the event loop."""
         return await self.ausage_of(Payer(tenant_id=_id(tenant_id)))
 
-    async def ausage_of(self, payer: Payer) -> dict[str, WindowUsage]:
+    async def ausage_of(
+        self, payer: Payer, spec: TierSpec | Tier | str | None = None
+    ) -> dict[str, WindowUsage]:
         """As `usage_of`, on the event loop."""
-        now_s = await self._ledger.anow_s()
-        shown = self._shown(payer, None, now_s)
-        group, accounts = payer.group, tuple(line.account for _, line in shown)
-        balances = await self._ledger.abalances(group, accounts)
-        return self._usages(shown, balances, await self._ledger.alimits(group))
+        return await self._overview.ausage_of(payer, spec)
 
     def cap(self, payer: Payer) -> Tier | None:
         """The highest tier that a payer's `degrade` budgets still allow; None for any."""
-        if not self._degrading:
-            return None
-        return _cap(self.usage_of(payer).values(), self._degrading)
+        try:
+            return self._overview.cap(payer)
+        except LedgerError as error:
+            if self._desk.outage.excuses(error):
+                return None
+            raise
 
     async def acap(self, payer: Payer) -> Tier | None:
         """As `cap`, on the event loop."""
-        if not self._degrading:
-            return None
-        return _cap((await self.ausage_of(payer)).values(), self._degrading)
+        try:
+            return await self._overview.acap(payer)
+        except LedgerError as error:
+            if self._desk.outage.excuses(error):
+                return None
+            raise
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether there is a budget for which a human is asked."""
+        return any(rule.mode == "interrupt" for rule in self.plan.rules)
+
+    def asks_first(self, rule: str) -> bool:
+        """Whether a human is asked before a budget refuses."""
+        return any(each.name == rule and each.mode == "interrupt" for each in self.plan.rules)
 
     def limits(self, payer: Payer) -> dict[str, int]:
         """A tenant's limits that were set at run time, in parts, by their names."""
-        return self._ledger.limits(payer.group)
+        return self.ledger.limits(payer.group)
 
     def set_limit(
         self, tenant_id: str | uuid.UUID | None, name: str, limit: float | Decimal | None
@@ -419,101 +485,22 @@ class BudgetManager:
         Raises:
             ConfigurationError: No such rule, or a limit that no store can hold exactly.
         """
-        rule, period = self._named(name)
-        parts = None if limit is None else rule.parts(limit)
-        group = Payer(tenant_id=_id(tenant_id)).group
-        self._ledger.set_limit(group, f"{rule.name}/{period}", parts)
+        self.ledger.set_limit(*self._limit(tenant_id, name, limit))
 
-    def _named(self, name: str) -> tuple[BudgetRule, Period]:
-        first, _, period = name.rpartition("/")
-        for rule in self.plan.rules:
-            if rule.name == (first or self.plan.rules[0].name) and period in PERIODS:
-                return rule, period
-        known = ", ".join(f"{rule.name}/{period}" for rule in self.plan.rules for period in PERIODS)
-        raise _refused(key=name, wrong="there is no such budget", right=f"use one of {known}")
+    async def aset_limit(
+        self, tenant_id: str | uuid.UUID | None, name: str, limit: float | Decimal | None
+    ) -> None:
+        """As `set_limit`, on the event loop."""
+        await self.ledger.aset_limit(*self._limit(tenant_id, name, limit))
 
-    def _shown(
-        self, payer: Payer, spec: TierSpec | Tier | str | None, now_s: float
-    ) -> list[tuple[BudgetRule, Line]]:
-        known = spec if spec is None or isinstance(spec, TierSpec) else self._specs[Tier(spec)]
-        return [
-            (rule, line)
-            for rule in self.plan.rules
-            for line in self.plan.lines(rule, payer, known, 0, now_s)
-        ]
-
-    def _usages(
-        self,
-        shown: list[tuple[BudgetRule, Line]],
-        balances: tuple[Balance, ...],
-        limits: Mapping[str, int],
-    ) -> dict[str, WindowUsage]:
-        found = {}
-        for (rule, line), balance in zip(shown, balances, strict=True):
-            period = cast("Period", line.account.split("/")[1])
-            limit = limits.get(line.limit_name, line.limit)
-            key = period if rule is self.plan.rules[0] else f"{rule.name}/{period}"
-            found[key] = WindowUsage(
-                rule=rule.name,
-                period=period,
-                unit=rule.unit,
-                used=rule.units(balance.settled),
-                reserved=rule.units(balance.reserved),
-                orphaned=rule.units(balance.orphaned),
-                limit=None if limit is None else rule.units(limit),
-                resets_at=datetime.fromtimestamp(line.ends_s, UTC),
-            )
-        return found
-
-
-_STEPS = ((Decimal("0.95"), Tier.LIGHT), (Decimal("0.80"), Tier.STANDARD))
-"""From which share of a `degrade` budget on no more than which tier is used."""
-
-
-def _cap(usages: Iterable[WindowUsage], degrading: set[str]) -> Tier | None:
-    caps = [
-        next((tier for share, tier in _STEPS if usage.share >= share), None)
-        for usage in usages
-        if usage.rule in degrading
-    ]
-    return min((tier for tier in caps if tier is not None), default=None)
+    def _limit(
+        self, tenant_id: str | uuid.UUID | None, name: str, limit: float | Decimal | None
+    ) -> tuple[str, str, int | None]:
+        """Group, name and parts of a limit to be set."""
+        rule, period = named_rule(self.plan.rules, name)
+        parts = None if limit is None else checked_parts(rule, name, limit)
+        return Payer(tenant_id=_id(tenant_id)).group, f"{rule.name}/{period}", parts
 
 
 def _id(tenant_id: str | uuid.UUID | None) -> str | None:
     return None if tenant_id is None else str(tenant_id)
-
-
-def _default_rules(daily: int | None, monthly: int | None) -> tuple[BudgetRule, ...]:
-    return (BudgetRule(name="tenant", daily=daily, monthly=monthly),)
-
-
-def _checked_rules(rules: Sequence[BudgetRule]) -> tuple[BudgetRule, ...]:
-    names = [rule.name for rule in rules]
-    if not rules:
-        raise _refused(key="rules", wrong="there is none", right="give at least one BudgetRule")
-    if len(set(names)) < len(names) or TRACKING.name in names:
-        right = f"each its own, and none {TRACKING.name!r}"
-        raise _refused(
-            key="rules", wrong=f"names that cannot work: {', '.join(names)}", right=right
-        )
-    return tuple(rules)
-
-
-def _checked_thresholds(thresholds: Sequence[int]) -> tuple[int, ...]:
-    if not all(isinstance(each, int) and 0 < each <= 100 for each in thresholds):  # noqa: PLR2004
-        raise _refused(
-            key="thresholds",
-            wrong=f"{list(thresholds)} cannot work",
-            right="whole percents, 1 to 100",
-        )
-    return tuple(sorted(set(thresholds)))
-
-
-def _always(zone: str) -> Callable[[str | None], str]:
-    """The same zone for every tenant, checked at once."""
-    zone_info(zone)
-    return lambda _tenant: zone
-
-
-def _refused(*, key: str, wrong: str, right: str) -> ConfigurationError:
-    return ConfigurationError([Problem(source="arguments", key=key, wrong=wrong, right=right)])

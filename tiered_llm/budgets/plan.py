@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from tiered_llm.budgets.bounds import PLAIN, Factor, widened
 from tiered_llm.budgets.ledger import Ask, Line
 from tiered_llm.budgets.rules import BudgetRule
 from tiered_llm.budgets.windows import Calendar
@@ -54,6 +55,7 @@ class Draft:
         most: Output tokens wanted.
         least: Output tokens below which it is not worth making.
         lease: The call's own id.
+        factor: By how much more than its bounds the model is reserved for.
     """
 
     payer: Payer
@@ -62,6 +64,7 @@ class Draft:
     most: int
     least: int
     lease: str
+    factor: Factor = PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class Plan:
         zone: A tenant's time zone.
         thresholds: Percents at which alerts are raised.
         lease_s: Seconds after which a call that was never settled counts as used.
+        releases: Whether such a call is released instead.
         calendar: The windows that were last asked for.
     """
 
@@ -82,6 +86,7 @@ class Plan:
     zone: Callable[[str | None], str]
     thresholds: tuple[int, ...]
     lease_s: float
+    releases: bool = False
     calendar: Calendar = field(default_factory=Calendar)
 
     def ask(self, draft: Draft, now_s: float) -> Ask:
@@ -89,15 +94,19 @@ class Plan:
         lines = [
             line
             for rule in self.rules
-            for line in self.lines(rule, draft.payer, draft.spec, draft.input_tokens, now_s)
+            for line in self.lines(
+                rule, draft.payer, draft.spec, draft.input_tokens, now_s, draft.factor
+            )
         ]
+        tracked = self.tracked(draft.payer, draft.spec, now_s, draft.input_tokens, draft.factor)
         return Ask(
             group=draft.payer.group,
             lease=draft.lease,
-            lines=(*lines, self.tracked(draft.payer, draft.spec, now_s, draft.input_tokens)),
+            lines=(*lines, tracked),
             least=draft.least,
             most=draft.most,
             ttl_s=self.lease_s,
+            releases=self.releases,
         )
 
     def rules_of(self, draft: Draft) -> tuple[BudgetRule, ...]:
@@ -110,17 +119,25 @@ class Plan:
         ]
         return (*rules, TRACKING)
 
-    def tracked(self, payer: Payer, spec: TierSpec, now_s: float, input_tokens: int = 0) -> Line:
+    def tracked(
+        self,
+        payer: Payer,
+        spec: TierSpec,
+        now_s: float,
+        input_tokens: int = 0,
+        factor: Factor = PLAIN,
+    ) -> Line:
         """This month's tokens of one tier, without a limit."""
-        return self.lines(TRACKING, payer, spec, input_tokens, now_s)[1]
+        return self.lines(TRACKING, payer, spec, input_tokens, now_s, factor)[1]
 
-    def lines(  # what a call is
+    def lines(  # noqa: PLR0913, PLR0917  # what a call is
         self,
         rule: BudgetRule,
         payer: Payer,
         spec: TierSpec | None,
         input_tokens: int,
         now_s: float,
+        factor: Factor = PLAIN,
     ) -> list[Line]:
         """What a call costs by one rule: a line for each period; none where it does not count.
 
@@ -132,6 +149,8 @@ class Plan:
             return []
         zone = zone_info(self.zone(payer.tenant_id))
         own = self.tenant_limits.get(payer.tenant_id or "", {})
+        fixed = widened(rule.cost(spec, input_tokens, 0), factor.read) if spec else 0
+        per_token = widened(rule.cost(spec, 0, 1), factor.written) if spec else 0
         lines = []
         for period in PERIODS:
             name = f"{rule.name}/{period}"
@@ -143,8 +162,8 @@ class Plan:
                 refuses=rule.mode != "soft",
                 starts_s=window.starts_s,
                 ends_s=window.ends_s,
-                fixed=rule.cost(spec, input_tokens, 0) if spec else 0,
-                per_token=rule.cost(spec, 0, 1) if spec else 0,
+                fixed=fixed,
+                per_token=per_token,
                 thresholds=self.thresholds,
             )
             lines.append(line)

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from tiered_llm.tiers import TierSpec
 
 Unit = Literal["tokens", "cost_units", "usd"]
-Mode = Literal["hard", "degrade", "soft"]
+Mode = Literal["hard", "degrade", "soft", "interrupt"]
 By = Literal["tier", "user", "agent"]
 
 _PARTS = {"tokens": Decimal(1), "cost_units": Decimal(10**6), "usd": Decimal(10**9)}
 """Parts of one unit: whole tokens, millionths of a cost unit, billionths of a dollar."""
 
-_MODES = ("hard", "degrade", "soft")
+_MODES = ("hard", "degrade", "soft", "interrupt")
 _BYS = ("tier", "user", "agent")
 
 
@@ -40,7 +40,8 @@ class BudgetRule:
         daily: Limit of a calendar day; None for none.
         monthly: Limit of a calendar month; None for none.
         mode: `hard` refuses at the limit; `degrade` does too, and before it keeps to lighter
-            tiers; `soft` records and alerts.
+            tiers; `soft` records and alerts; `interrupt` asks a human through the interrupt of
+            the LangGraph graph that the call is made in, and elsewhere refuses.
         by: What is counted apart within a tenant: each `tier`, `user` or `agent`.
         tier: The only tier that counts; every one if None.
     """

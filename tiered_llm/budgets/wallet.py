@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.budgets.bound import input_bound
+from tiered_llm.budgets.asking import wanted_limit
+from tiered_llm.budgets.exceeded import BudgetExceededError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from langchain_core.messages import BaseMessage
 
@@ -31,10 +33,8 @@ class CallWallet:
         """Take who pays, and what is sent."""
         self._manager, self._payer = manager, payer
         self._messages, self._tools = messages, tools
-
-    @cached_property
-    def _input_tokens(self) -> int:
-        return input_bound(self._messages, self._tools)
+        self._bounds: dict[str, int] = {}
+        self._around = copy_context() if manager.may_ask else None  # where the graph runs
 
     def cap(self) -> Tier | None:
         """The highest tier that the payer's budget still allows; None for any."""
@@ -50,10 +50,41 @@ class CallWallet:
         Raises:
             BudgetExceededError: There is no room for it.
             LedgerError: The store cannot be reached, or has lost what it held.
+            GraphInterrupt: There is no room, and the graph's human is asked for some.
         """
-        return self._manager.reserve(self._payer, spec, self._input_tokens, max_output_tokens)
+        given = (self._payer, spec, self._input_bound(spec), max_output_tokens)
+        while True:
+            try:
+                return self._manager.reserve(*given)
+            except BudgetExceededError as refusal:
+                asked = self._asked(refusal)
+                if asked is None:
+                    raise
+            self._manager.set_limit(self._payer.tenant_id, *asked)
 
     async def areserve(self, spec: TierSpec, max_output_tokens: int | None) -> Reservation:
         """As `reserve`, on the event loop."""
-        given = (self._payer, spec, self._input_tokens, max_output_tokens)
-        return await self._manager.areserve(*given)
+        given = (self._payer, spec, self._input_bound(spec), max_output_tokens)
+        while True:
+            try:
+                return await self._manager.areserve(*given)
+            except BudgetExceededError as refusal:
+                asked = self._asked(refusal)
+                if asked is None:
+                    raise
+            await self._manager.aset_limit(self._payer.tenant_id, *asked)
+
+    def _asked(self, refusal: BudgetExceededError) -> tuple[str, Decimal] | None:
+        """The limit's name and what a human sets it to; None where nobody is or can be asked."""
+        if self._around is None or not self._manager.asks_first(refusal.rule):
+            return None
+        limit = self._around.copy().run(wanted_limit, refusal)
+        return None if limit is None else (f"{refusal.rule}/{refusal.period}", limit)
+
+    def _input_bound(self, spec: TierSpec) -> int:
+        """Worked out once for each model: attempts of one call send the same."""
+        bound = self._bounds.get(spec.model_id)
+        if bound is None:
+            bound = self._manager.input_bound(spec, self._messages, self._tools)
+            self._bounds[spec.model_id] = bound
+        return bound

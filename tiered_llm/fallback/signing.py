@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessageChunk
@@ -85,8 +86,7 @@ class Signing:
 
     def interrupted(self, fault: str) -> StreamInterruptedError:
         """The error that says what there was until the stream broke."""
-        said = [*self._said, *map(_said_by, self._events)]
-        whole: AIMessageChunk = AIMessageChunk(content="") + said
+        whole = self._whole()
         known = whole.usage_metadata
         return StreamInterruptedError(
             tier=self._spec.tier,
@@ -96,6 +96,17 @@ class Signing:
             usage=known or self._estimated(whole),
             usage_estimated=not known,
         )
+
+    def seen_bytes(self) -> int:
+        """Bytes of all that was said: no tokenizer makes more tokens of it."""
+        whole = self._whole()
+        said = [whole.content, *whole.tool_call_chunks, whole.additional_kwargs]
+        return sum(len(_text(each).encode(errors="surrogatepass")) for each in said if each)
+
+    def _whole(self) -> AIMessageChunk:
+        said = [*self._said, *map(_said_by, self._events)]
+        whole: AIMessageChunk = AIMessageChunk(content="") + said
+        return whole
 
     def _estimated(self, whole: AIMessageChunk) -> UsageMetadata:
         calls = [f"{call['name'] or ''} {call['args'] or ''}" for call in whole.tool_call_chunks]
@@ -126,3 +137,7 @@ def _said_by(event: dict[str, Any]) -> AIMessageChunk:
     named = {name: part.get(name) for name in ("id", "name", "args")}
     piece = tool_call_chunk(index=event.get("index"), **named)
     return AIMessageChunk(content="", tool_call_chunks=[piece])
+
+
+def _text(said: Any) -> str:
+    return said if isinstance(said, str) else json.dumps(said, default=str, ensure_ascii=False)

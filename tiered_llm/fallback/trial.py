@@ -107,7 +107,7 @@ class Trial:
     ) -> bool:
         """Settle, record, and say what comes next."""
         if self.payment is not None:
-            self.payment.end(error, self._handled)
+            self.payment.end(error, self._handled, self._signing)
         return self._ended(error)
 
     async def __aenter__(self) -> None:
@@ -123,7 +123,7 @@ class Trial:
         """As `__exit__`; what pays may have to wait for its store."""
         if self.payment is not None:
             try:
-                await self.payment.aend(error, self._handled)
+                await self.payment.aend(error, self._handled, self._signing)
             except asyncio.CancelledError as cancelled:
                 self._ended(cancelled)
                 raise

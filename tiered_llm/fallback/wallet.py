@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tiered_llm.providers.billing import UsageCollector, was_refused
 
 if TYPE_CHECKING:
+    from tiered_llm.fallback.signing import Signing
     from tiered_llm.tiers import Tier, TierSpec
 
 _log = logging.getLogger("tiered_llm.budgets")
@@ -18,6 +19,11 @@ class Hold(Protocol):
 
     granted: int
 
+    @property
+    def counts_seen(self) -> bool:
+        """Whether an answer that is cut is charged by what was seen of it."""
+        ...
+
     def settle(self, input_tokens: int, output_tokens: int) -> Any:
         """Charge what was used."""
         ...
@@ -26,8 +32,8 @@ class Hold(Protocol):
         """Nothing was used."""
         ...
 
-    def orphan(self) -> Any:
-        """Nobody knows what was used."""
+    def orphan(self, seen_tokens: int | None = None) -> Any:
+        """Nobody knows what was used; at least so many tokens of output, where some were seen."""
         ...
 
     async def asettle(self, input_tokens: int, output_tokens: int) -> Any:
@@ -38,7 +44,7 @@ class Hold(Protocol):
         """As `void`."""
         ...
 
-    async def aorphan(self) -> Any:
+    async def aorphan(self, seen_tokens: int | None = None) -> Any:
         """As `orphan`."""
         ...
 
@@ -82,7 +88,12 @@ class Payment:
         """The most output tokens that the attempt may ask for."""
         return self._hold.granted
 
-    def end(self, error: BaseException | None, handled: BaseException | None = None) -> None:
+    def end(
+        self,
+        error: BaseException | None,
+        handled: BaseException | None = None,
+        signing: Signing | None = None,
+    ) -> None:
         """Settle by what was told; void what was refused; leave the rest charged."""
         told = self.collector
         try:
@@ -91,11 +102,16 @@ class Payment:
             elif told.complete:
                 self._hold.settle(told.input_tokens, told.output_tokens)
             else:
-                self._hold.orphan()
+                self._hold.orphan(self._seen(signing))
         except Exception as trouble:  # noqa: BLE001
             _not_told(trouble)
 
-    async def aend(self, error: BaseException | None, handled: BaseException | None = None) -> None:
+    async def aend(
+        self,
+        error: BaseException | None,
+        handled: BaseException | None = None,
+        signing: Signing | None = None,
+    ) -> None:
         """As `end`, on the event loop."""
         told = self.collector
         try:
@@ -104,9 +120,14 @@ class Payment:
             elif told.complete:
                 await self._hold.asettle(told.input_tokens, told.output_tokens)
             else:
-                await self._hold.aorphan()
+                await self._hold.aorphan(self._seen(signing))
         except Exception as trouble:  # noqa: BLE001
             _not_told(trouble)
+
+    def _seen(self, signing: Signing | None) -> int | None:
+        """The most tokens that what was seen of the answer can be; None where it does not count."""
+        counts = signing is not None and self._hold.counts_seen
+        return signing.seen_bytes() if signing is not None and counts else None
 
     def _is_free(self, error: BaseException | None, handled: BaseException | None) -> bool:
         if error is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tiered_llm.settings.budget import BudgetRuleSettings, BudgetSettings
 from tiered_llm.settings.model import Origin, Settings, explain_settings, get_settings
 from tiered_llm.settings.sections import (
     DEFAULT_SPECS,
@@ -18,6 +19,8 @@ __all__ = [
     "DEFAULT_TASK_TIERS",
     "DEFAULT_WEIGHTS",
     "BreakerSettings",
+    "BudgetRuleSettings",
+    "BudgetSettings",
     "ComplexitySettings",
     "FallbackSettings",
     "Origin",

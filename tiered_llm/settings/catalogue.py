@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -104,6 +104,24 @@ def plain_type(annotation: Any) -> Any:
     if get_origin(annotation) not in {Union, UnionType}:
         return annotation
     return next(kind for kind in get_args(annotation) if kind is not type(None))
+
+
+def member_of(entry: Entry, steps: Path) -> tuple[Any, Sequence[Any]]:
+    """The type and bounds of a setting, or of what stands within its tables and lists.
+
+    What is within no table and no list, or under a key that nobody knows, is any object.
+    """
+    kind, metadata = entry.kind, entry.field.metadata
+    for step in steps:
+        if get_origin(kind) in {dict, tuple}:
+            item = get_args(kind)[0 if get_origin(kind) is tuple else 1]
+            kind, *more = get_args(item) if get_origin(item) is Annotated else (item,)
+            metadata = [bound for field in more for bound in field.metadata]
+        elif known := getattr(kind, "model_fields", {}).get(step):
+            kind, metadata = plain_type(known.annotation), known.metadata
+        else:
+            kind, metadata = object, []
+    return kind, metadata
 
 
 @cache

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from tiered_llm.settings.budget import LARGEST, PERIODS
 from tiered_llm.settings.sections import DEFAULT_WEIGHTS
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from decimal import Decimal
 
+    from tiered_llm.settings.budget import BudgetSettings
     from tiered_llm.settings.catalogue import Path
     from tiered_llm.settings.model import Settings
     from tiered_llm.tiers import TierSpec
@@ -49,6 +52,10 @@ def check(settings: Settings) -> list[Finding]:
         *_strengths(settings),
         *_reserve(settings, tiers),
         *_open_times(settings),
+        *_allowance(settings.budget),
+        *_rules(settings.budget),
+        *_tenants(settings.budget),
+        *_default_limits(settings),
     ]
 
 
@@ -151,3 +158,55 @@ def _open_times(settings: Settings) -> Iterator[Finding]:
             f"the first open time, {first:g} s, is above the longest, {longest:g} s",
             "open_s must not exceed max_open_s",
         )
+
+
+def _allowance(budget: BudgetSettings) -> Iterator[Finding]:
+    paths = (("budget", "store_error_allowance"), ("budget", "on_store_error"))
+    if budget.on_store_error == "allow" and not budget.store_error_allowance:
+        wrong = "on_store_error is allow, and the allowance is 0 tokens"
+        yield Finding(paths, wrong, "write the tokens that a process may use then, or deny")
+
+
+def _rules(budget: BudgetSettings) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for number, rule in enumerate(budget.rules):
+        at = ("budget", "rules", str(number))
+        if rule.name in seen:
+            yield Finding(((*at, "name"),), f"a second rule {rule.name!r}", "give each its own")
+        seen.add(rule.name)
+        for period in PERIODS:
+            limit = getattr(rule, period)
+            if limit is not None and (right := _limit_right(limit, rule.unit)):
+                wrong = f"rule {rule.name!r}: {limit} {rule.unit} cannot be counted"
+                yield Finding(((*at, period),), wrong, right)
+
+
+def _tenants(budget: BudgetSettings) -> Iterator[Finding]:
+    """Says nothing of whose limit it is: a tenant's name may be a person's."""
+    paths = (("budget", "tenants"), ("budget", "rules"))
+    units = {f"{rule}/{p}": unit for rule, unit in budget.units.items() for p in PERIODS}
+    found = [(budget.full_name(n), n, v) for t in budget.tenants.values() for n, v in t.items()]
+    if unknown := sorted({name for full, name, _ in found if full not in units}):
+        names = ", ".join((*PERIODS, *units))
+        wrong = f"there is no budget {', '.join(map(repr, unknown))}"
+        yield Finding(paths, wrong, f"known here: {names}")
+    if any(len(set(map(budget.full_name, t))) < len(t) for t in budget.tenants.values()):
+        yield Finding(paths, "one budget under two names for one tenant", "keep one of the two")
+    wrongs = {(n, right) for f, n, v in found if (right := _limit_right(v, units.get(f, "")))}
+    for name, right in sorted(wrongs):
+        yield Finding(paths, f"a limit of {name!r} cannot be counted", right)
+
+
+def _default_limits(settings: Settings) -> Iterator[Finding]:
+    for name in ("token_budget_daily", "token_budget_monthly"):
+        limit = getattr(settings, name)
+        if limit > LARGEST["tokens"]:
+            right = f"{LARGEST['tokens']} at most"
+            yield Finding(((name,),), f"{limit} tokens cannot be counted", right)
+
+
+def _limit_right(limit: Decimal, unit: str) -> str:
+    """What would be right for a limit that no store counts exactly; empty if it is fine."""
+    if unit == "tokens" and limit != int(limit):
+        return "write whole tokens"
+    return f"{LARGEST[unit]} {unit} at most" if limit > LARGEST.get(unit, limit) else ""

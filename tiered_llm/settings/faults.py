@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel
 
 from tiered_llm.errors import Problem
+from tiered_llm.settings.catalogue import member_of
+from tiered_llm.settings.layers import nearest
 from tiered_llm.settings.masking import shown
 from tiered_llm.settings.merge import DEFAULT, Place, Places, covers
 from tiered_llm.settings.sections import DEFAULT_SPECS
@@ -59,22 +62,25 @@ def problems_of_findings(
     ]
 
 
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    Tier: ", ".join(tier.value for tier in Tier),
+    dict: "a table of names and values, in variables as JSON",
+    tuple: "a list",
+}
+
+
 def expected(entry: Entry, path: Path | None = None) -> str:
     """What a setting, or an item of one, takes in a few words: `write a number above 0`."""
-    inside = path is not None and len(path) > len(entry.path)
-    if entry.is_table and not inside:
-        return "write a table of names and values, in variables as JSON"
-    if entry.is_list and not inside:
-        return "write a list"
-    kind = get_args(entry.kind)[1] if entry.is_table else entry.kind
-    if kind is bool:
-        return "write true or false"
-    if kind is Tier:
-        return f"write {', '.join(tier.value for tier in Tier)}"
+    kind, metadata = member_of(entry, path[len(entry.path) :] if path else ())
     if kind in {int, float, Decimal}:
         number = "a whole number" if kind is int else "a number"
-        return f"write {number}{_bounds(entry.field.metadata)}"
-    return "write text"
+        return f"write {number}{_bounds(metadata)}"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"write a table of {', '.join(kind.model_fields)}"
+    if get_origin(kind) is Literal:
+        return f"write {', '.join(get_args(kind))}"
+    return f"write {_WORDS.get(get_origin(kind) or kind, 'text')}"
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
@@ -102,7 +108,12 @@ def _problem_of_value(detail: ErrorDetails, known: Catalogue, places: Places) ->
     else:
         wrong, right = message, expected(entry, path) if entry else "see the reference of settings"
     wrong = (wrong[:1].lower() + wrong[1:]).removeprefix("input ")
-    if entry and not entry.is_private and detail["type"] != "value_error":
+    if entry and detail["type"] == "extra_forbidden":
+        table, _ = member_of(entry, path[len(entry.path) : -1])
+        wrong, right = "unknown key", nearest(path[-1], table.model_fields)
+    elif detail["type"] == "missing":
+        wrong = "is missing"
+    elif entry and not entry.is_private and detail["type"] != "value_error":
         wrong = f"{shown(entry, detail['input'])!r} {wrong}"
     place = _place(path, known, places)
     return Problem(source=place.source, key=place.key, wrong=wrong, right=right)

@@ -7,13 +7,14 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from tiered_llm.tiers import MASK
 
 if TYPE_CHECKING:
     from tiered_llm.settings.catalogue import Entry
 
+_OF_TENANTS = {"tenant_caps", "tenants"}
 _ACCOUNT = re.compile(r"://(.*)@", re.DOTALL)
 _SECRET_QUERY = re.compile(
     r"([?&][^=&#]*(?:pass|secret|token|key|auth|cred|sig)[^=&#]*=)[^&#]+", re.IGNORECASE
@@ -35,7 +36,7 @@ def masked(entry: Entry, value: Any) -> Any:
     if isinstance(value, Mapping):
         return _masked_table(entry, value)
     if isinstance(value, (list, tuple)):
-        return [str(item) for item in value]
+        return [_item(item) for item in value]
     return value if type(value) in {int, float, str} else _plain(value)
 
 
@@ -66,11 +67,20 @@ def _masked_account(match: re.Match[str]) -> str:
 
 
 def _masked_table(entry: Entry, table: Mapping[str, Any]) -> Any:
-    if entry.path[-1] == "tenant_caps":
+    if entry.path[-1] in _OF_TENANTS:
         return f"{len(table)} tenant(s), not shown" if table else {}
     if entry.is_private:
         return masked_table(table)
     return {name: masked(entry, value) for name, value in table.items()}
+
+
+def _item(value: Any) -> Any:
+    """An item of a list; of a table in one, what was set."""
+    if isinstance(value, BaseModel):
+        return {name: _item(getattr(value, name)) for name in sorted(value.model_fields_set)}
+    if isinstance(value, (list, tuple)):
+        return [_item(item) for item in value]
+    return value if type(value) in {int, float, bool} else _plain(value)
 
 
 def _plain(value: Any) -> Any:

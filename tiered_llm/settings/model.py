@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.settings import faults
+from tiered_llm.settings.budget import BudgetSettings
 from tiered_llm.settings.catalogue import DELIMITER, PREFIX, Entry, catalogue_of
 from tiered_llm.settings.checks import check
 from tiered_llm.settings.masking import masked, masked_url, shown
@@ -111,6 +112,9 @@ class Settings(BaseSettings):
         repr=False,
         description="Where budgets and metrics are kept: `memory://`, `sqlite:///path`, "
         "`redis://host:6379/0` or `rediss://…`.",
+    )
+    budget: BudgetSettings = Field(
+        default_factory=BudgetSettings, description="How token budgets are held."
     )
     complexity: ComplexitySettings = Field(
         default_factory=ComplexitySettings, description="How complexity is scored."

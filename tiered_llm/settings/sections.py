@@ -65,11 +65,13 @@ DEFAULT_SPECS = {
 }
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of settings: frozen, without keys that nobody knows."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class ComplexitySettings(_Section):
+class ComplexitySettings(Section):
     """How complexity is scored: weights, thresholds and word lists, all data."""
 
     weights: dict[str, float] = Field(
@@ -101,7 +103,7 @@ class ComplexitySettings(_Section):
     )
 
 
-class RoutingSettings(_Section):
+class RoutingSettings(Section):
     """What the routing rules go by."""
 
     task_tiers: dict[str, Tier] = Field(
@@ -129,7 +131,7 @@ class RoutingSettings(_Section):
     )
 
 
-class FallbackSettings(_Section):
+class FallbackSettings(Section):
     """How far a call goes on after a fault."""
 
     max_attempts: int = Field(
@@ -175,7 +177,7 @@ class FallbackSettings(_Section):
     )
 
 
-class BreakerSettings(_Section):
+class BreakerSettings(Section):
     """When an endpoint that keeps failing is left alone, for how long, and how it is probed."""
 
     enabled: bool = Field(default=True, description="Whether endpoints are left alone at all.")

@@ -27,7 +27,7 @@ from tiered_llm.budgets.ledger import (
 from tiered_llm.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
-    from tiered_llm.budgets.ledger import Line
+    from tiered_llm.budgets.ledger import Ended, Line
     from tiered_llm.clock import Clock
 
 _KEPT_ALERTS = 10_000
@@ -67,6 +67,7 @@ class _Lease:
     held: tuple[tuple[str, int], ...]
     expires_s: float
     forget_s: float
+    releases: bool
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class MemoryLedger:
             known = found.lease(lease, now_s)
             if known is None or known.state in {"settled", "voided"}:
                 return Settled(ended="unknown" if known is None else "already")
-            late = known.state == "orphaned"
+            was = known.state
             charges = tuple(zip(known.held, amounts, strict=True))
             known.state = "settled"
             overrun = 0
@@ -147,19 +148,21 @@ class MemoryLedger:
                 if account is None:  # a day's, settled within its month
                     continue
                 beyond = max(0, amount - held)
+                if was == "released":
+                    beyond = _beyond(account.balance, amount)
                 account.move(
                     settled=amount,
-                    reserved=0 if late else -held,
-                    orphaned=-held if late else 0,
+                    reserved=-held if was == "open" else 0,
+                    orphaned=-held if was == "orphaned" else 0,
                     overrun=beyond,
                 )
                 overrun = max(overrun, beyond)
             alerts = self._raise(group, found, known.held, now_s)
-            ended = "corrected" if late else "settled"
-            return Settled(ended=ended, overrun=overrun, alerts=alerts)  # type: ignore[arg-type]
+            ended: Ended = "settled" if was == "open" else "corrected"
+            return Settled(ended=ended, overrun=overrun, alerts=alerts)
 
     def orphan(self, group: str, lease: str) -> Settled:
-        """Leave an open lease's reservation charged."""
+        """Leave an open lease's reservation charged, or free it if its ask releases."""
         with self._lock:
             now_s, found = self._open(group)
             return _close(found, lease, "orphaned", now_s)
@@ -182,7 +185,7 @@ class MemoryLedger:
             overrun = 0
             for line, amount in charges:
                 account = self._account(ask.group, group, line, now_s)
-                beyond = min(amount, _beyond(account.balance, amount))
+                beyond = _beyond(account.balance, amount)
                 account.move(settled=amount, overrun=beyond)
                 overrun = max(overrun, beyond)
             alerts = self._raise(ask.group, group, held, now_s)
@@ -263,7 +266,7 @@ class MemoryLedger:
     # --- inside ---
 
     def _open(self, name: str) -> tuple[float, _Group]:
-        """The time, and a group whose leases that are due have been orphaned.
+        """The time, and a group whose leases that are due have been ended.
 
         A group that is not known is not kept until something is put into it.
         """
@@ -302,7 +305,7 @@ class MemoryLedger:
         expires_s: float,
     ) -> None:
         forget_s = max((line.ends_s for line in ask.lines), default=expires_s) + KEPT_S
-        lease = _Lease(state, tokens, held, expires_s, forget_s)
+        lease = _Lease(state, tokens, held, expires_s, forget_s, ask.releases)
         self._groups.setdefault(ask.group, group).leases[ask.lease] = lease
         heappush(self._ageing, (forget_s, ask.group, "lease", ask.lease))
         if state == "open":
@@ -354,7 +357,7 @@ class MemoryLedger:
 
 
 def _expire(group: _Group, now_s: float) -> None:
-    """Orphan the open leases that are due."""
+    """Orphan or release the open leases that are due."""
     while group.expiring and group.expiring[0][0] <= now_s:
         expires_s, lease = heappop(group.expiring)
         known = group.leases.get(lease)
@@ -367,11 +370,11 @@ def _close(group: _Group, lease: str, state: str, now_s: float) -> Settled:
     known = group.lease(lease, now_s)
     if known is None or known.state != "open":
         return Settled(ended="unknown" if known is None else "already")
-    known.state = state
+    known.state = "released" if state == "orphaned" and known.releases else state
     for name, held in known.held:
         account = group.account(name, now_s)
         if account is not None:
-            orphaned = held if state == "orphaned" else 0
+            orphaned = held if known.state == "orphaned" else 0
             account.move(reserved=-held, orphaned=orphaned)
     return Settled(ended="settled")
 
@@ -387,4 +390,4 @@ def _beyond(balance: Balance, amount: int) -> int:
     """Parts of a further charge that the limit and the overrun so far do not hold."""
     if balance.limit is None:
         return 0
-    return max(0, balance.charged + amount - balance.limit - balance.overrun)
+    return min(amount, max(0, balance.charged + amount - balance.limit - balance.overrun))

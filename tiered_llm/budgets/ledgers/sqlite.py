@@ -73,12 +73,12 @@ class SqliteLedger:
         return self._do(lambda books: books.settle(group, lease, amounts))
 
     def orphan(self, group: str, lease: str) -> Settled:
-        """Leave an open lease's reservation charged."""
-        return self._do(lambda books: books.end(group, lease, "orphaned"))
+        """Leave an open lease's reservation charged, or free it if its ask releases."""
+        return self._do(lambda books: books.orphan(group, lease))
 
     def void(self, group: str, lease: str) -> Settled:
         """Free an open lease's reservation."""
-        return self._do(lambda books: books.end(group, lease, "voided"))
+        return self._do(lambda books: books.void(group, lease))
 
     def record(self, ask: Ask, amounts: tuple[int, ...]) -> Settled:
         """Charge what was used without a lease before."""
@@ -125,11 +125,11 @@ class SqliteLedger:
 
     async def aorphan(self, group: str, lease: str) -> Settled:
         """As `orphan`."""
-        return await self._aside(lambda books: books.end(group, lease, "orphaned"))
+        return await self._aside(lambda books: books.orphan(group, lease))
 
     async def avoid(self, group: str, lease: str) -> Settled:
         """As `void`."""
-        return await self._aside(lambda books: books.end(group, lease, "voided"))
+        return await self._aside(lambda books: books.void(group, lease))
 
     async def arecord(self, ask: Ask, amounts: tuple[int, ...]) -> Settled:
         """As `record`."""

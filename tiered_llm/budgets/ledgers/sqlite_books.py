@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -23,15 +22,17 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator
 
-    from tiered_llm.budgets.ledger import Line
+    from tiered_llm.budgets.ledger import Ended, Line
 
 KEPT_ALERTS = 10_000
 """The newest alerts, that many of them, are kept."""
 
-State = Literal["open", "settled", "voided", "orphaned"]
+State = Literal["open", "settled", "voided", "orphaned", "released"]
 
 _SWEPT = 100  # rows of each kind that one operation puts away; it adds far fewer
 _BALANCE = "settled, reserved, orphaned, overrun, most"
+_COLUMNS: dict[State, str] = {"open": "reserved", "orphaned": "orphaned"}  # where it is charged
+_UNHEARD: tuple[State, State] = ("orphaned", "released")  # by whether the ask releases
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class _Lease:
     state: State
     tokens: int
     held: tuple[tuple[int, int], ...]
+    unheard: State
+    """What becomes of it if it is not heard of again."""
 
 
 class Books:
@@ -87,20 +90,30 @@ class Books:
         known = self._lease(group, lease)
         if known is None or known.state in {"settled", "voided"}:
             return Settled(ended="unknown" if known is None else "already")
-        late = known.state == "orphaned"
         self._turn(known.row, "settled")
         overrun = 0
         for (row, held), amount in zip(known.held, amounts, strict=True):
             beyond = max(0, amount - held)
-            column = {"orphaned": -held} if late else {"reserved": -held}
-            if self._move(row, settled=amount, overrun=beyond, **column):
+            if known.state == "released":
+                beyond = self._beyond(row, amount)
+            columns = {_COLUMNS[known.state]: -held} if known.state in _COLUMNS else {}
+            if self._move(row, settled=amount, overrun=beyond, **columns):
                 overrun = max(overrun, beyond)
         alerts = self._raise(group, (row for row, _ in known.held))
-        return Settled(ended="corrected" if late else "settled", overrun=overrun, alerts=alerts)
+        ended: Ended = "settled" if known.state == "open" else "corrected"
+        return Settled(ended=ended, overrun=overrun, alerts=alerts)
 
-    def end(self, group: str, lease: str, state: State) -> Settled:
-        """End an open lease without a word from its server."""
+    def orphan(self, group: str, lease: str) -> Settled:
+        """Orphan an open lease, or release it if its ask releases."""
         known = self._lease(group, lease)
+        return self._end(known, "open" if known is None else known.unheard)
+
+    def void(self, group: str, lease: str) -> Settled:
+        """Free what an open lease holds."""
+        return self._end(self._lease(group, lease), "voided")
+
+    def _end(self, known: _Lease | None, state: State) -> Settled:
+        """End an open lease without a word from its server."""
         if known is None or known.state != "open":
             return Settled(ended="unknown" if known is None else "already")
         self._close(known.row, known.held, state)
@@ -114,9 +127,7 @@ class Books:
         for line, amount in zip(ask.lines, amounts, strict=True):
             row, balance = self._account(ask.group, line)
             accounts.append(row)
-            room = None if balance.limit is None else balance.limit + balance.overrun
-            beyond = 0 if room is None else max(0, balance.charged + amount - room)
-            beyond = min(amount, beyond)
+            beyond = _beyond(balance, amount)
             self._move(row, settled=amount, overrun=beyond)
             overrun = max(overrun, beyond)
         held = tuple((row, 0) for row in accounts)
@@ -168,21 +179,20 @@ class Books:
     def take_back(self, group: str, lease: str) -> None:
         """Undo a reservation of which nobody was told: the lease was never asked for."""
         known = self._lease(group, lease)
-        if known is not None and known.state in {"open", "orphaned"}:
-            column = "reserved" if known.state == "open" else "orphaned"
-            for row, held in known.held:
-                self._move(row, **{column: -held})
+        if known is not None and known.state in {"open", "orphaned", "released"}:
+            for row, held in known.held if known.state in _COLUMNS else ():
+                self._move(row, **{_COLUMNS[known.state]: -held})
             self._rows.execute("DELETE FROM leases WHERE id = ?", (known.row,))
 
     def sweep(self) -> None:
-        """Orphan and forget some of what is due, oldest first."""
+        """Orphan or release, and forget, some of what is due, oldest first."""
         due = self._rows.execute(
-            "SELECT id, held FROM leases WHERE state = 'open' AND expires_s <= ?"
+            "SELECT id, held, releases FROM leases WHERE state = 'open' AND expires_s <= ?"
             " ORDER BY expires_s LIMIT ?",
             (self._now_s, _SWEPT),
         ).fetchall()
-        for row, held in due:
-            self._close(row, _held(held), "orphaned")
+        for row, held, releases in due:
+            self._close(row, _held(held), _UNHEARD[releases])
         self._behind = len(due) == _SWEPT
         self._rows.execute(
             "DELETE FROM leases WHERE id IN"
@@ -199,19 +209,19 @@ class Books:
     # --- rows ---
 
     def _lease(self, group: str, lease: str) -> _Lease | None:
-        """A lease that is remembered; one that is due is orphaned before it is looked at."""
+        """A lease that is remembered; one that is due is ended before it is looked at."""
         found = self._rows.execute(
-            "SELECT id, state, tokens, held, expires_s FROM leases"
+            "SELECT id, state, tokens, held, releases, expires_s FROM leases"
             " WHERE payer = ? AND name = ? AND forget_s > ?",
             (_bytes(group), _bytes(lease), self._now_s),
         ).fetchone()
         if found is None:
             return None
-        row, state, tokens, text, expires_s = found
-        known = _Lease(row, state, tokens, _held(text))
+        row, state, tokens, text, releases, expires_s = found
+        known = _Lease(row, state, tokens, _held(text), _UNHEARD[releases])
         if state == "open" and expires_s <= self._now_s:
-            self._close(row, known.held, "orphaned")
-            return replace(known, state="orphaned")
+            self._close(row, known.held, known.unheard)
+            return replace(known, state=known.unheard)
         return known
 
     def _keep(
@@ -226,8 +236,9 @@ class Books:
         key = (_bytes(ask.group), _bytes(ask.lease))
         self._rows.execute(
             "INSERT OR REPLACE INTO leases"  # a lease of that name may be forgotten, yet there
-            " (payer, name, state, tokens, held, expires_s, forget_s) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*key, state, tokens, json.dumps(held), expires_s, forget_s),
+            " (payer, name, state, tokens, held, releases, expires_s, forget_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*key, state, tokens, json.dumps(held), ask.releases, expires_s, forget_s),
         )
 
     def _turn(self, row: int, state: State) -> None:
@@ -245,6 +256,13 @@ class Books:
             (_bytes(group), _bytes(account), self._now_s),
         ).fetchone()
         return None if found is None else (found[0], _balance(account, *found[1:]))
+
+    def _beyond(self, row: int, amount: int) -> int:
+        found = self._rows.execute(
+            f"SELECT {_BALANCE} FROM accounts WHERE id = ?",  # noqa: S608  # names of columns
+            (row,),
+        ).fetchone()
+        return 0 if found is None else _beyond(_balance("", *found), amount)
 
     def _account(self, group: str, line: Line) -> tuple[int, Balance]:
         """The line's account, with the limit that is now in force."""
@@ -300,17 +318,18 @@ class Books:
         if not self._behind:
             return balance
         due = self._rows.execute(
-            "SELECT held FROM leases WHERE state = 'open' AND expires_s <= ? AND payer = ?",
+            "SELECT held, releases FROM leases"
+            " WHERE state = 'open' AND expires_s <= ? AND payer = ?",
             (self._now_s, _bytes(group)),
         )
-        late: Counter[int] = Counter()
-        for (text,) in due:
-            late.update(dict(_held(text)))
+        late: dict[State, int] = {"orphaned": 0, "released": 0}
+        for text, releases in due:
+            late[_UNHEARD[releases]] += dict(_held(text)).get(row, 0)
         return Balance(
             account=balance.account,
             settled=balance.settled,
-            reserved=balance.reserved - late[row],
-            orphaned=balance.orphaned + late[row],
+            reserved=balance.reserved - late["orphaned"] - late["released"],
+            orphaned=balance.orphaned + late["orphaned"],
             overrun=balance.overrun,
             limit=balance.limit,
         )
@@ -371,6 +390,13 @@ def _text(name: bytes) -> str:
 
 def _held(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((row, amount) for row, amount in json.loads(text))
+
+
+def _beyond(balance: Balance, amount: int) -> int:
+    """Parts of a further charge that the limit and the overrun so far do not hold."""
+    if balance.limit is None:
+        return 0
+    return min(amount, max(0, balance.charged + amount - balance.limit - balance.overrun))
 
 
 def _balance(  # noqa: PLR0913, PLR0917  # the columns

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tiered_llm.budgets.errors import LedgerError
+from tiered_llm.budgets.errors import LedgerError, LedgerLostError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from tiered_llm.clock import Clock
 
-VERSION = 1
-"""Of the tables, in the file's `user_version`."""
+VERSION = 2
+"""Of the tables, in the file's `user_version`; the first knew no leases that are released."""
 
 _TABLES = """
     CREATE TABLE meta (generation TEXT NOT NULL);
@@ -59,6 +59,7 @@ _TABLES = """
         state TEXT NOT NULL,
         tokens INTEGER NOT NULL,
         held TEXT NOT NULL,                    -- JSON: [[account's id, parts], ...]
+        releases INTEGER NOT NULL DEFAULT 0,   -- 1: is released where others are orphaned
         expires_s REAL NOT NULL,
         forget_s REAL NOT NULL,
         UNIQUE (payer, name)
@@ -220,7 +221,7 @@ class SqliteFile:
             # FULL: a commit is on the disk before it is answered, as far as the disk's own
             # word goes, so a power cut loses no reservation of a call that was sent.
             connection.execute("PRAGMA synchronous = FULL")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version = _brought_up(connection)
             (generation,) = connection.execute("SELECT generation FROM meta").fetchone() or ("",)
             self._expect(version, generation)
             connection.execute("PRAGMA journal_mode = WAL")
@@ -239,7 +240,7 @@ class SqliteFile:
                 f"has tables of version {version}, and this release reads {VERSION}; use the"
                 " release that wrote it, or another file"
             )
-            raise self._error(words)
+            raise self._error(words, LedgerLostError)
         if self._generation not in {None, generation}:
             raise self._error(_LOST)
 
@@ -302,8 +303,10 @@ class SqliteFile:
             " a transaction open, or move to Redis if there are too many"
         )
 
-    def _error(self, words: str) -> LedgerError:
-        return LedgerError(f"the budgets' file {self._path.name!r} {words}")
+    def _error(self, words: str, kind: type[LedgerError] = LedgerError) -> LedgerError:
+        if any(loss in words for loss in (_LOST, _EMPTY, _DAMAGED)):
+            kind = LedgerLostError
+        return kind(f"the budgets' file {self._path.name!r} {words}")
 
     # --- forks ---
 
@@ -344,6 +347,20 @@ def _make(path: Path) -> None:
     finally:
         fresh.unlink()
     _keep_entry(path.parent)
+
+
+def _brought_up(connection: sqlite3.Connection) -> int:
+    """The version of the tables, the first one's brought up; who has it open may go on with it."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != 1:
+        return int(version)
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()  # another may have been first
+    if version == 1:
+        connection.execute("ALTER TABLE leases ADD COLUMN releases INTEGER NOT NULL DEFAULT 0")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+    return VERSION
 
 
 def _make_directory(path: Path) -> None:

@@ -38,6 +38,7 @@ from tiered_llm.budgets.ledger import (
     Settled,
     Stale,
 )
+from tiered_llm.testing.laws.ledger_release import ReleaseLaws
 from tiered_llm.testing.laws.ledger_samples import (
     ACCOUNT,
     CROWD,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from tiered_llm.budgets.ledger import Answer, Ask, Ledger
 
 
-class LedgerLaws:
+class LedgerLaws(ReleaseLaws):
     """What any ledger must hold; subclass it and give a fixture named `ledger`.
 
     Attributes:

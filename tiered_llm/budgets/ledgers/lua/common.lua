@@ -12,7 +12,9 @@
 --          that never expires, so that the set keeps its time to live; its other keys:
 --            :a:<account>  settled reserved orphaned overrun limit (below 0: none) forget due
 --                          (the charge at which an alert is next), thresholds|name|raised
---            :l:<lease>    state tokens forget, and until it is closed expires {account held}
+--            :l:<lease>    state tokens forget, and until it is closed expires {account held};
+--                          o is open, p open and released where others are orphaned,
+--                          x orphaned, r released, s settled, v voided
 --            :next         no lease expires before
 --            :limits       a hash of limits set at run time, :limited says that there are any;
 --                          the only two that never expire
@@ -21,7 +23,8 @@
 -- ARGV[3]  the sealed group
 -- A reply is words between spaces: how it went, the operations counted, and more.
 
-local call, format, pack, unpack_from = redis.call, string.format, struct.pack, struct.unpack
+local call, format, find = redis.call, string.format, string.find
+local pack, unpack_from = struct.pack, struct.unpack
 
 local count = call('INCR', KEYS[1])
 if count <= tonumber(ARGV[1]) then
@@ -36,10 +39,11 @@ local KEPT_S = 48 * 3600 -- an account and its leases are remembered so long aft
 local MAX_PARTS = 1e15
 local LONGEST_MS = 1e14  -- Redis takes no expiry much beyond
 local ALERTS = 1000      -- alerts remembered of one group
-local COLUMNS = '<ddddddd'
+local COLUMNS, COLUMNS_END = '<ddddddd', 56
 local LEASE, HELD = '<c1dd', '<c22d'
 
 local group = KEYS[2]
+local accounts = group .. ':a:'
 local now = tonumber(ARGV[2])
 if not now then
   local time = call('TIME')
@@ -62,8 +66,9 @@ local function outlive(key, forget)
   end
 end
 
--- An account as it is kept, or nothing where it is not remembered.
-local function account_of(id, text)
+-- An account as it is kept, or nothing where it is not remembered. Its label stays in `text`
+-- until it is needed.
+local function account_of(key, text)
   if not text then
     return nil
   end
@@ -71,19 +76,24 @@ local function account_of(id, text)
   if forget <= now then
     return nil
   end
-  return { id = id, settled = settled, reserved = reserved, orphaned = orphaned,
-    overrun = overrun, limit = limit, forget = forget, due = due, label = text:sub(57) }
+  return { key = key, settled = settled, reserved = reserved, orphaned = orphaned,
+    overrun = overrun, limit = limit, forget = forget, due = due, text = text, label = false }
+end
+
+local function label_of(account)
+  account.label = account.label or account.text:sub(COLUMNS_END + 1)
+  return account.label
 end
 
 local function save(account)
-  if account.forget > now then
-    local text = pack(COLUMNS, account.settled, account.reserved, account.orphaned,
-      account.overrun, account.limit, account.forget, account.due) .. account.label
-    if account.fresh then
-      call('SET', group .. ':a:' .. account.id, text, 'PX', lifetime_ms(account.forget))
-    else
-      call('SET', group .. ':a:' .. account.id, text, 'KEEPTTL')
-    end
+  local columns = pack(COLUMNS, account.settled, account.reserved, account.orphaned,
+    account.overrun, account.limit, account.forget, account.due)
+  if not account.label then
+    call('SETRANGE', account.key, 0, columns)
+  elseif account.text then
+    call('SET', account.key, columns .. account.label, 'KEEPTTL')
+  elseif account.forget > now then
+    call('SET', account.key, columns .. account.label, 'PX', lifetime_ms(account.forget))
   end
 end
 
@@ -91,12 +101,21 @@ local function charged(account)
   return account.settled + account.reserved + account.orphaned
 end
 
+-- How much of a further charge the limit and the overrun so far do not hold.
+local function beyond_bound(account, amount)
+  if account.limit < 0 then
+    return 0
+  end
+  return math.max(0, math.min(amount,
+    charged(account) + amount - account.limit - account.overrun))
+end
+
 -- The charge at which each threshold is due that is not raised, and the least of them.
 local function ahead(account)
-  local thresholds, name, raised = string.match(account.label, '^([^|]*)|([^|]*)|(.*)$')
+  local thresholds, name, raised = string.match(label_of(account), '^([^|]*)|([^|]*)|(.*)$')
   local marks, first = {}, math.huge
   for threshold in string.gmatch(account.limit < 0 and '' or thresholds, '%d+') do
-    if not string.find(raised, ' ' .. threshold .. ' ', 1, true) then
+    if not find(raised, ' ' .. threshold .. ' ', 1, true) then
       local percent, limit = tonumber(threshold), account.limit
       local due = percent * math.floor(limit / 100) + math.ceil(percent * (limit % 100) / 100)
       marks[#marks + 1] = { threshold = threshold, due = due }
@@ -108,19 +127,20 @@ end
 
 -- The account of a line, with the limit that is now in force.
 local function opened(line, text, limit)
-  local account = account_of(line.id, text)
+  local account = account_of(line.key, text)
   if not account then
-    account = { id = line.id, settled = 0, reserved = 0, orphaned = 0, overrun = 0, limit = limit,
-      forget = line.ends + KEPT_S, label = line.label, fresh = true, changed = true }
+    account = { key = line.key, settled = 0, reserved = 0, orphaned = 0, overrun = 0, limit = limit,
+      forget = line.ends + KEPT_S, label = line.label }
     local _, due = ahead(account)
     account.due = due
     if account.forget > now then
       call('ZADD', group, 'inf', '')
       outlive(group, account.forget)
     end
-  elseif account.limit ~= limit or account.label:sub(1, #line.label) ~= line.label then
-    account.limit, account.changed = limit, true
-    account.label = line.label .. string.match(account.label, '|([^|]*)$')
+  elseif account.limit ~= limit
+    or find(text, line.label, COLUMNS_END + 1, true) ~= COLUMNS_END + 1 then
+    account.limit = limit
+    account.label = line.label .. string.match(label_of(account), '|([^|]*)$')
     local _, due = ahead(account)
     account.due = due
   end
@@ -136,7 +156,7 @@ local function raise(account)
   local marks, _, name = ahead(account)
   for _, mark in ipairs(marks) do
     if charged(account) >= mark.due then
-      account.label = account.label .. ' ' .. mark.threshold .. ' '
+      account.label = label_of(account) .. ' ' .. mark.threshold .. ' '
       local sum, limit, at = format('%.0f', charged(account)), format('%.0f', account.limit),
         seconds(now)
       call('XADD', group .. ':alerts', 'MAXLEN', ALERTS, '*', 'group', ARGV[3], 'account', name,
@@ -163,7 +183,7 @@ local function lease_of(id, text)
 end
 
 local function keep(lease, state)
-  local rest = state == 'x' and lease.rest or ''
+  local rest = (state == 'x' or state == 'r') and lease.rest or ''
   call('SET', group .. ':l:' .. lease.id, pack(LEASE, state, lease.tokens, lease.forget) .. rest,
     'KEEPTTL')
   call('ZREM', group, lease.id)
@@ -171,20 +191,28 @@ end
 
 -- The accounts of a lease that was not closed, and what it holds in each.
 local function held_by(lease)
-  local keys, ids, held = {}, {}, {}
+  local keys, held, n, id = {}, {}, 0, nil
   local at = 9
   while at <= #lease.rest do
-    ids[#ids + 1], held[#held + 1], at = unpack_from(HELD, lease.rest, at)
-    keys[#keys + 1] = group .. ':a:' .. ids[#ids]
+    n = n + 1
+    id, held[n], at = unpack_from(HELD, lease.rest, at)
+    keys[n] = accounts .. id
   end
-  return ids, held, #keys > 0 and call('MGET', unpack(keys)) or {}
+  return keys, held, n > 0 and call('MGET', unpack(keys)) or {}
 end
 
--- End an open lease: 'x' leaves what it held charged, 'v' frees it.
+local function is_open(lease)
+  return lease.state == 'o' or lease.state == 'p'
+end
+
+-- End an open lease: 'x' leaves what it held charged, or frees it if its ask releases; 'v' frees it.
 local function close(lease, state)
-  local ids, held, texts = held_by(lease)
-  for i, id in ipairs(ids) do
-    local account = account_of(id, texts[i])
+  if state == 'x' and lease.state == 'p' then
+    state = 'r'
+  end
+  local keys, held, texts = held_by(lease)
+  for i, key in ipairs(keys) do
+    local account = account_of(key, texts[i])
     if account then
       account.reserved = account.reserved - held[i]
       if state == 'x' then
@@ -197,16 +225,16 @@ local function close(lease, state)
   lease.state = state
 end
 
--- A lease as the contract sees it: one that has expired is orphaned, whoever comes first.
+-- A lease as the contract sees it: one that has expired is ended, whoever comes first.
 local function current(id, text)
   local lease = lease_of(id, text)
-  if lease and lease.state == 'o' and unpack_from('<d', lease.rest) <= now then
+  if lease and is_open(lease) and unpack_from('<d', lease.rest) <= now then
     close(lease, 'x')
   end
   return lease
 end
 
--- Orphan leases that have expired, if it is time; whether there were any.
+-- Orphan or release leases that have expired, if it is time; whether there were any.
 local next_expiry
 local function sweep(text)
   next_expiry = tonumber(text or '') or -math.huge
@@ -227,12 +255,14 @@ end
 -- The lines of an ask from one argument: doubles, then texts headed by their lengths.
 -- An account's id is what its sealed name, within the label, begins with.
 local function read_lines(text, at)
-  local lines, names = {}, {}
+  local lines, names, n = {}, {}, 0
+  local starts, ends, fixed, each, wanted, limit, refuses, id, label
   while at <= #text do
-    local line, name = {}, nil
-    line.starts, line.ends, line.fixed, line.each, line.wanted, line.limit, line.refuses, line.id,
-      line.label, name, at = unpack_from('<ddddddBc22I4c0I4c0', text, at)
-    lines[#lines + 1], names[#names + 1] = line, name
+    n = n + 1
+    starts, ends, fixed, each, wanted, limit, refuses, id, label, names[n], at =
+      unpack_from('<ddddddBc22I4c0I4c0', text, at)
+    lines[n] = { starts = starts, ends = ends, fixed = fixed, each = each, wanted = wanted,
+      limit = limit, refuses = refuses == 1, id = id, key = accounts .. id, label = label }
   end
   return lines, names
 end
@@ -241,7 +271,7 @@ end
 local function read(lease, lines)
   local keys = { group .. ':next', group .. ':l:' .. lease, group .. ':limited' }
   for i, line in ipairs(lines) do
-    keys[3 + i] = group .. ':a:' .. line.id
+    keys[3 + i] = line.key
   end
   local texts = call('MGET', unpack(keys))
   if sweep(texts[1]) then
@@ -252,9 +282,11 @@ end
 
 -- The limit of each line that is in force: one set at run time goes before its own.
 local function limits_of(lines, names, limited)
-  local set = limited and names[1] and call('HMGET', group .. ':limits', unpack(names)) or {}
-  for i, line in ipairs(lines) do
-    line.limit = tonumber(set[i] or line.limit)
+  if limited and names[1] then
+    local set = call('HMGET', group .. ':limits', unpack(names))
+    for i, line in ipairs(lines) do
+      line.limit = tonumber(set[i] or line.limit)
+    end
   end
 end
 

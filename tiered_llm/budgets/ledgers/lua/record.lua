@@ -5,11 +5,11 @@
 -- already hold is added to the overrun.
 --
 -- Units: as in common.lua.
--- ARGV[4]  the lease   ARGV[5]  two doubles that do not count, and the lines
+-- ARGV[4]  the lease   ARGV[5]  what does not count, and the lines as in reserve.lua
 -- ARGV[6…]  what was used, in the order of the lines
 -- Replies: settled count ended overrun {account threshold charged limit at}
 
-local lines, names = read_lines(ARGV[5], 17)
+local lines, names = read_lines(ARGV[5], 18)
 local texts = read(ARGV[4], lines)
 if lease_of(ARGV[4], texts[2]) then
   return format('settled %.0f already 0', count)
@@ -20,11 +20,7 @@ local overrun, said = 0, ''
 for i, line in ipairs(lines) do
   local account = opened(line, texts[3 + i], line.limit)
   local amount = tonumber(ARGV[5 + i])
-  local beyond = 0
-  if account.limit >= 0 then
-    beyond = math.max(0, math.min(amount,
-      charged(account) + amount - account.limit - account.overrun))
-  end
+  local beyond = beyond_bound(account, amount)
   overrun = math.max(overrun, beyond)
   account.settled = account.settled + amount
   account.overrun = account.overrun + beyond

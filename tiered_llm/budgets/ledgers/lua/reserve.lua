@@ -5,13 +5,13 @@
 -- a lease that was asked for before is answered as then; windows are checked before anything.
 --
 -- Units: as in common.lua; tokens are whole, the lease's life is in seconds.
--- ARGV[4]  the lease   ARGV[5]  the most tokens, the lease's life, and the lines, of each of
---          which `wanted` is what the least tokens cost
+-- ARGV[4]  the lease   ARGV[5]  the most tokens, the lease's life, whether it is released at its end,
+--          and the lines, of each of which `wanted` is what the least tokens cost
 -- Replies: granted count tokens {account threshold charged limit at} | stale count now
 --          | refused count line settled reserved orphaned overrun limit | large count
 
-local tokens, life = unpack_from('<dd', ARGV[5])
-local lines, names = read_lines(ARGV[5], 17)
+local tokens, life, releases = unpack_from('<ddB', ARGV[5])
+local lines, names = read_lines(ARGV[5], 18)
 local texts = read(ARGV[4], lines)
 local known = lease_of(ARGV[4], texts[2])
 if known then
@@ -24,11 +24,11 @@ for _, line in ipairs(lines) do
 end
 
 limits_of(lines, names, texts[3])
-local accounts, refused = {}, nil
+local opening, refused = {}, nil
 for i, line in ipairs(lines) do
   local account = opened(line, texts[3 + i], line.limit)
-  accounts[i] = account
-  if line.refuses == 1 and account.limit >= 0 then
+  opening[i] = account
+  if line.refuses and account.limit >= 0 then
     local room = account.limit - charged(account)
     if line.wanted > room then
       refused = i
@@ -45,32 +45,32 @@ for _, line in ipairs(lines) do
   large = large or line.fixed + line.each * tokens > MAX_PARTS
 end
 if refused or large then
-  for _, account in ipairs(accounts) do
-    if account.changed then
+  for _, account in ipairs(opening) do
+    if account.label then -- it is new, or its limit or its thresholds are
       save(account)
     end
   end
   if large and not refused then
     return format('large %.0f', count)
   end
-  local account = accounts[refused]
+  local account = opening[refused]
   return format('refused %.0f %d %.0f %.0f %.0f %.0f %.0f', count, refused, account.settled,
     account.reserved, account.orphaned, account.overrun, account.limit)
 end
 
 local expires = now + life
 local forget = forgotten(lines, expires)
-local text = pack('<c1ddd', 'o', tokens, forget, expires)
+local texts_held = { pack('<c1ddd', releases == 1 and 'p' or 'o', tokens, forget, expires) }
 local said, longest = '', 0
-for i, account in ipairs(accounts) do
+for i, account in ipairs(opening) do
   local held = lines[i].fixed + lines[i].each * tokens
-  text = text .. pack(HELD, account.id, held)
+  texts_held[i + 1] = pack(HELD, lines[i].id, held)
   account.reserved = account.reserved + held
   said = said .. raise(account)
   save(account)
   longest = math.max(longest, account.forget)
 end
-call('SET', group .. ':l:' .. ARGV[4], text, 'PX', lifetime_ms(forget))
+call('SET', group .. ':l:' .. ARGV[4], table.concat(texts_held), 'PX', lifetime_ms(forget))
 call('ZADD', group, expires, ARGV[4])
 if forget > longest then -- else the set lives as long as its accounts
   outlive(group, forget)

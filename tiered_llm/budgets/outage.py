@@ -1,0 +1,212 @@
+"""While the store is away: what may go on, and what the store is told once it is back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tiered_llm.budgets.errors import LedgerError, LedgerLostError
+
+if TYPE_CHECKING:
+    from tiered_llm.budgets.ledger import Ask, Ledger
+    from tiered_llm.clock import Clock
+
+_log = logging.getLogger("tiered_llm.budgets")
+
+AWAY_S = 1.0
+"""Seconds for which a store that failed is not asked again, where calls may go on without it."""
+
+MOST_LATE, MOST_ACCOUNTS = 10_000, 10_000
+"""Ends of calls, and sets of accounts, that are remembered for a store that is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Calls that were made without the store, summed up in one charge.
+
+    Attributes:
+        ask: The accounts, and the id by which the store charges it once.
+        amounts: Parts for each of its lines.
+        tokens: Tokens that they took out of the allowance.
+    """
+
+    ask: Ask
+    amounts: tuple[int, ...]
+    tokens: int
+
+    def tell(self, ledger: Ledger) -> None:
+        """Charge it."""
+        ledger.record(self.ask, self.amounts)
+
+    async def atell(self, ledger: Ledger) -> None:
+        """As `tell`, on the event loop."""
+        await ledger.arecord(self.ask, self.amounts)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A call's end that the store could not be told.
+
+    Attributes:
+        group: Whose accounts.
+        lease: The call's id.
+        amounts: What it used; None where it used nothing.
+        tokens: None of the allowance: they were reserved.
+    """
+
+    group: str
+    lease: str
+    amounts: tuple[int, ...] | None
+    tokens: int = 0
+
+    def tell(self, ledger: Ledger) -> None:
+        """End it now."""
+        if self.amounts is None:
+            ledger.void(self.group, self.lease)
+        else:
+            ledger.settle(self.group, self.lease, self.amounts)
+
+    async def atell(self, ledger: Ledger) -> None:
+        """As `tell`, on the event loop."""
+        if self.amounts is None:
+            await ledger.avoid(self.group, self.lease)
+        else:
+            await ledger.asettle(self.group, self.lease, self.amounts)
+
+
+class Outage:
+    """One process's posture towards a store that is away, and its memory of what it owes it."""
+
+    def __init__(self, allowance: int | None, clock: Clock) -> None:
+        """Say how many tokens may be used without the store: 0 for none, None for any number."""
+        self._allowance, self._clock = allowance, clock
+        self._taken = 0
+        self._until_s = float("-inf")
+        self._spent: dict[tuple[str, tuple[str, ...]], Spent] = {}
+        self._late: deque[Late] = deque()
+        self._due: deque[Spent | Late] = deque()
+        self._dropped = 0
+        self._lock = threading.Lock()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether calls may be made without the store."""
+        return self._allowance != 0
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store failed a moment ago, and calls may go on without it."""
+        return self._clock.monotonic_s() < self._until_s
+
+    @property
+    def owes(self) -> int:
+        """Tokens taken without the store: of calls under way, and not yet told to it."""
+        return self._taken
+
+    @property
+    def has_debts(self) -> bool:
+        """Whether there is something to tell the store."""
+        return bool(self._spent or self._late or self._due)
+
+    def excuses(self, error: LedgerError) -> bool:
+        """Whether a call may go on after this error; never where the store lost data."""
+        if not self.goes_on or isinstance(error, LedgerLostError):
+            return False
+        if not self.is_away:
+            _log.warning("the store of budgets is away; calls go on without it: %s", error)
+        self._until_s = self._clock.monotonic_s() + AWAY_S
+        return True
+
+    def take(self, input_tokens: int, least: int, most: int) -> int | None:
+        """Output tokens granted out of the allowance; None where it has no room for `least`."""
+        with self._lock:
+            granted = most
+            if self._allowance is not None:
+                granted = min(most, self._allowance - self._taken - input_tokens)
+            if granted < least:
+                return None
+            self._taken += input_tokens + granted
+            return granted
+
+    def ended(self, ask: Ask, taken: int, used: int, amounts: tuple[int, ...]) -> None:
+        """Give back what was taken and not used; remember the rest for the store."""
+        with self._lock:
+            self._taken += used - taken
+            if not used:
+                return
+            key = (ask.group, tuple(line.account for line in ask.lines))
+            known = self._spent.get(key)
+            if known is not None:
+                summed = tuple(map(sum, zip(known.amounts, amounts, strict=True)))
+                self._spent[key] = Spent(known.ask, summed, known.tokens + used)
+            elif len(self._spent) < MOST_ACCOUNTS:
+                self._spent[key] = Spent(replace(ask, lease=uuid.uuid4().hex), amounts, used)
+            else:
+                self._drop("what a tenant used while the store was away")
+
+    def end_late(self, late: Late) -> None:
+        """Remember a call's end that the store could not be told."""
+        with self._lock:
+            if len(self._late) < MOST_LATE:
+                self._late.append(late)
+            else:
+                self._drop("the end of a call, which stays charged in full")
+
+    def settle_up(self, ledger: Ledger) -> int:
+        """Tell the store all that it missed.
+
+        Returns:
+            How many things it was told.
+
+        Raises:
+            LedgerError: It is away still; what it was not told is kept.
+        """
+        told = 0
+        while (debt := self._next()) is not None:
+            try:
+                debt.tell(ledger)
+            except BaseException:
+                self._back(debt)
+                raise
+            self._told(debt)
+            told += 1
+        return told
+
+    async def asettle_up(self, ledger: Ledger) -> int:
+        """As `settle_up`, on the event loop."""
+        told = 0
+        while (debt := self._next()) is not None:
+            try:
+                await debt.atell(ledger)
+            except BaseException:
+                self._back(debt)
+                raise
+            self._told(debt)
+            told += 1
+        return told
+
+    def _next(self) -> Spent | Late | None:
+        """One thing that is owed; the id that it is told with makes it count once."""
+        with self._lock:
+            if not self._due:
+                self._due.extend(self._spent.values())
+                self._due.extend(self._late)
+                self._spent.clear()
+                self._late.clear()
+            return self._due.popleft() if self._due else None
+
+    def _back(self, debt: Spent | Late) -> None:
+        with self._lock:
+            self._due.appendleft(debt)
+
+    def _told(self, debt: Spent | Late) -> None:
+        with self._lock:
+            self._taken -= debt.tokens
+
+    def _drop(self, what: str) -> None:
+        self._dropped += 1
+        _log.error("%s was forgotten: too much is owed to the store (%d)", what, self._dropped)
