@@ -26,8 +26,9 @@ TIMEOUT_S = 1.625
 """Of each tier: how long a stalled attempt lasts."""
 BREAKER = {"failure_ratio": 0.35, "open_s": 0.5, "max_open_s": 2.0}
 """So touchy and so quick that breakers open, probe and close many times within the run."""
-LONG_ENOUGH_S = 10.0
-"""Longer than any cooldown and open time, and far shorter than a lost probe's lease."""
+LONG_ENOUGH_S = 40.0
+"""Longer than any cooldown, open time and the window in which a closed breaker counts (of which
+even a good call may be the tenth, and open it); far shorter than a lost probe's lease."""
 
 MOST_OBJECTS, MOST_BLOCKS = 0.25, 1.0
 """Growth for each request, at rest and with no connection kept. Whatever is kept of a request
