@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         BudgetManager,
         BudgetRule,
         LedgerError,
+        LedgerLostError,
     )
     from tiered_llm.chat_model import TieredChatModel
     from tiered_llm.complexity import ComplexityEstimator, Estimator
@@ -57,6 +58,7 @@ _HOMES = {
     "FaultTable": "fallback",
     "Health": "fallback",
     "LedgerError": "budgets",
+    "LedgerLostError": "budgets",
     "ModelRouter": "routing",
     "NoCapableTierError": "errors",
     "RoutingDecision": "types",
@@ -90,6 +92,7 @@ __all__ = [
     "FaultTable",
     "Health",
     "LedgerError",
+    "LedgerLostError",
     "ModelRouter",
     "NoCapableTierError",
     "RoutingDecision",

@@ -15,6 +15,7 @@ from wiring import to
 
 from tiered_llm import AllTiersFailedError, StreamInterruptedError
 from tiered_llm.budgets import BudgetExceededError, BudgetManager
+from tiered_llm.errors import ConfigurationError
 from tiered_llm.testing import Answer, Fault
 
 LONG = Answer(text="one two three four five six seven eight nine ten")
@@ -258,3 +259,20 @@ def test_a_budget_is_each_tenants_own(wired, budget):
     model.invoke("hello")
     used = [budget.usage(tenant)["daily"].used for tenant in ("a", "b", None)]
     assert used[0] == used[1] == used[2] > 0
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_caller_may_want_no_answer_rather_than_a_short_one(paying, budget, at, tier, door):
+    budget.record_usage("acme", "light", 99_500, 0)  # 500 left: some 220 tokens of output
+    with pytest.raises(BudgetExceededError):
+        door(paying(tier=tier), to(tier, min_output_tokens=300))
+    assert at(tier)[0].requests == []
+    door(paying(tier=tier), to(tier, min_output_tokens=100))
+    door(paying(tier=tier, max_tokens=50), to(tier, min_output_tokens=300))  # wants no more
+    assert len(at(tier)[0].requests) == 2
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "many"])
+def test_a_minimum_that_is_none_is_refused(paying, wrong):
+    with pytest.raises(ConfigurationError, match=r"min_output_tokens.*whole tokens above 0"):
+        paying().invoke("hello", to("light", min_output_tokens=wrong))

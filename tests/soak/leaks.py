@@ -138,13 +138,23 @@ def _pools_of(model: TieredChatModel) -> list[Any]:
 
 
 def busy_connections(model: TieredChatModel) -> list[str]:
-    """Connections of a model's clients that are checked out of their pool, or wait for one."""
+    """Connections of a model's clients that are checked out of their pool, or wait for one.
+
+    Not those that were never begun: httpcore forgets the place of a request that is cancelled
+    between being given a connection and opening it. There is no socket behind it.
+    """
     pools = _pools_of(model)
     connections = [connection for pool in pools for connection in pool.connections]
     waiting = [repr(pool) for pool in pools if pool._requests]
     return [
-        repr(each) for each in connections if not (each.is_idle() or each.is_closed())
+        repr(each)
+        for each in connections
+        if not (each.is_idle() or each.is_closed() or _never_begun(each))
     ] + waiting
+
+
+def _never_begun(connection: Any) -> bool:
+    return connection._connection is None
 
 
 async def close_connections(model: TieredChatModel) -> None:

@@ -26,6 +26,7 @@ PUBLIC = [
     "FaultTable",
     "Health",
     "LedgerError",
+    "LedgerLostError",
     "ModelRouter",
     "NoCapableTierError",
     "RoutingDecision",

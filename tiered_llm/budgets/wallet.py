@@ -29,8 +29,11 @@ class CallWallet:
         payer: Payer,
         messages: Sequence[BaseMessage],
         tools: Sequence[Any] = (),
+        *,
+        least: int = 1,
     ) -> None:
-        """Take who pays, and what is sent."""
+        """Take who pays, what is sent, and below how many tokens of output it is not."""
+        self._least = least
         self._manager, self._payer = manager, payer
         self._messages, self._tools = messages, tools
         self._bounds: dict[str, int] = {}
@@ -53,9 +56,10 @@ class CallWallet:
             GraphInterrupt: There is no room, and the graph's human is asked for some.
         """
         given = (self._payer, spec, self._input_bound(spec), max_output_tokens)
+        least = min(self._least, max_output_tokens or self._least)
         while True:
             try:
-                return self._manager.reserve(*given)
+                return self._manager.reserve(*given, least=least)
             except BudgetExceededError as refusal:
                 asked = self._asked(refusal)
                 if asked is None:
@@ -65,9 +69,10 @@ class CallWallet:
     async def areserve(self, spec: TierSpec, max_output_tokens: int | None) -> Reservation:
         """As `reserve`, on the event loop."""
         given = (self._payer, spec, self._input_bound(spec), max_output_tokens)
+        least = min(self._least, max_output_tokens or self._least)
         while True:
             try:
-                return await self._manager.areserve(*given)
+                return await self._manager.areserve(*given, least=least)
             except BudgetExceededError as refusal:
                 asked = self._asked(refusal)
                 if asked is None:

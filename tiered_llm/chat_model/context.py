@@ -1,4 +1,4 @@
-"""Who asks, and for what: tenant, user, task type, tier, agent, session, deadline of a call.
+"""Who asks, and for what: tenant, user, task type, tier, agent, session, bounds of a call.
 
 Each is looked up in this order, and the first that is set counts:
 
@@ -42,6 +42,7 @@ CONTEXT_NAMES = (
     "agent_spec",
     "session_id",
     "deadline_s",
+    "min_output_tokens",
 )
 
 
@@ -57,6 +58,7 @@ class CallContext:
         agent_spec: The asking agent.
         session_id: The conversation; a LangGraph thread's id unless named.
         deadline_s: Longest time of the call in seconds, over all attempts.
+        min_output_tokens: Longest answer, in tokens, that a budget must have room for.
     """
 
     tenant_id: str | None = None
@@ -66,13 +68,15 @@ class CallContext:
     agent_spec: AgentSpec | None = None
     session_id: str | None = None
     deadline_s: float | None = None
+    min_output_tokens: int | None = None
 
 
 def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallContext:
     """Look a call's context up.
 
     Raises:
-        ConfigurationError: A tier that does not exist, a malformed agent spec or deadline.
+        ConfigurationError: A tier that does not exist, a malformed agent spec, deadline or
+            number of tokens.
     """
     configurable = {**_enclosing(), **(config.get("configurable") or {})}
     metadata = _ours(config.get("metadata") or {})
@@ -91,6 +95,7 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         agent_spec=agent,
         session_id=None if session is None else str(session),
         deadline_s=_checked("deadline_s", found["deadline_s"], _seconds),
+        min_output_tokens=_checked("min_output_tokens", found["min_output_tokens"], _tokens),
     )
 
 
@@ -122,6 +127,7 @@ def _runtime_context(configurable: Mapping[str, Any]) -> Any:
 _RIGHT = {
     "agent_spec": "see AgentSpec",
     "deadline_s": "seconds above 0",
+    "min_output_tokens": "whole tokens above 0",
     "tier": f"one of {', '.join(Tier)}",
 }
 
@@ -132,6 +138,14 @@ def _seconds(value: Any) -> float:
         msg = f"{seconds:g} is no time to answer in"
         raise ValueError(msg)
     return seconds
+
+
+def _tokens(value: Any) -> int:
+    tokens = int(value)
+    if tokens != value or tokens < 1:
+        msg = f"{value!r} is no number of tokens"
+        raise ValueError(msg)
+    return tokens
 
 
 def _checked(name: str, value: Any, parse: Any) -> Any:

@@ -125,6 +125,8 @@ class TieredChatModel(SelfDescribing):
     """The conversation, where a call does not say."""
     deadline_s: float | None = Field(default=None, gt=0)
     """Longest time of a call in seconds, over all attempts; the settings' if left out."""
+    min_output_tokens: int | None = Field(default=None, gt=0)
+    """Longest answer, in tokens, that a budget must have room for, where a call does not say."""
     on_interrupt: Literal["raise", "restart"] | None = None
     """What a stream does that broke off after content; the settings' if left out."""
 

@@ -96,7 +96,8 @@ def _wallet(
     payer = Payer(tenant_id=context.tenant_id, user_id=context.user_id, agent=agent or None)
     sent = [*call.shape.described, *(call.arguments.get("tools") or [])]
     wanted = call.arguments.get("response_format")
-    return CallWallet(budget, payer, messages, [*sent, wanted] if wanted else sent)
+    tools = [*sent, wanted] if wanted else sent
+    return CallWallet(budget, payer, messages, tools, least=context.min_output_tokens or 1)
 
 
 def _may_restart(model: TieredChatModel, call: Call) -> bool:
