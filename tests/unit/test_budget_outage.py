@@ -91,6 +91,7 @@ def test_where_it_is_allowed_calls_go_on_within_the_allowance_and_are_charged_la
     first.settle(300, 50)  # 650 come back
     second = allowing.reserve("SECRET-tenant", "light", 250, 400)
     assert second.granted == 400
+    assert allowing.owed_tokens == 350 + 500 + 650
     second.orphan()
     second.settle(1, 1)  # has ended
     store.come_back()
@@ -98,6 +99,7 @@ def test_where_it_is_allowed_calls_go_on_within_the_allowance_and_are_charged_la
         allowing.reserve("SECRET-tenant", "light", 600, 400)  # not asked again so soon
     clock.now_s += AWAY_S
     held = allowing.reserve("SECRET-tenant", "light", 100, 100)
+    assert allowing.owed_tokens == 500  # of the one that is under way still
     assert used(allowing, "SECRET-tenant") == (350 + 650, 200, 0)
     held.void()
     assert caplog.text.count("the store of budgets is away") == 1

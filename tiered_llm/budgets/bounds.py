@@ -69,7 +69,7 @@ class Bounds:
         self._tokenizers = dict(tokenizers)
         self._failed: set[str] = set()
         self._factors: dict[str, Factor] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage-collected stream may settle within a call
 
     def input_tokens(
         self, spec: TierSpec, messages: Sequence[BaseMessage], tools: Sequence[Any]

@@ -185,6 +185,11 @@ class BudgetManager:
         """Where it is counted."""
         return self._desk.ledger
 
+    @property
+    def owed_tokens(self) -> int:
+        """Tokens taken while the store was away: by calls under way, and not yet charged."""
+        return self._desk.outage.owes
+
     # --- two phases ---
 
     def reserve(  # noqa: PLR0913  # what a call is

@@ -24,9 +24,11 @@ MOST_LATE, MOST_ACCOUNTS = 10_000, 10_000
 """Ends of calls, and sets of accounts, that are remembered for a store that is away."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spent:
     """Calls that were made without the store, summed up in one charge.
+
+    Sums are added to in place: a garbage-collected stream may end within another call's end.
 
     Attributes:
         ask: The accounts, and the id by which the store charges it once.
@@ -35,16 +37,22 @@ class Spent:
     """
 
     ask: Ask
-    amounts: tuple[int, ...]
-    tokens: int
+    amounts: list[int]
+    tokens: int = 0
+
+    def add(self, amounts: tuple[int, ...], tokens: int) -> None:
+        """One more call."""
+        self.tokens += tokens
+        for at, amount in enumerate(amounts):
+            self.amounts[at] += amount
 
     def tell(self, ledger: Ledger) -> None:
         """Charge it."""
-        ledger.record(self.ask, self.amounts)
+        ledger.record(self.ask, tuple(self.amounts))
 
     async def atell(self, ledger: Ledger) -> None:
         """As `tell`, on the event loop."""
-        await ledger.arecord(self.ask, self.amounts)
+        await ledger.arecord(self.ask, tuple(self.amounts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ class Outage:
         self._late: deque[Late] = deque()
         self._due: deque[Spent | Late] = deque()
         self._dropped = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage-collected stream may end within a call
 
     @property
     def goes_on(self) -> bool:
@@ -139,14 +147,11 @@ class Outage:
             if not used:
                 return
             key = (ask.group, tuple(line.account for line in ask.lines))
-            known = self._spent.get(key)
-            if known is not None:
-                summed = tuple(map(sum, zip(known.amounts, amounts, strict=True)))
-                self._spent[key] = Spent(known.ask, summed, known.tokens + used)
-            elif len(self._spent) < MOST_ACCOUNTS:
-                self._spent[key] = Spent(replace(ask, lease=uuid.uuid4().hex), amounts, used)
-            else:
+            if key not in self._spent and len(self._spent) >= MOST_ACCOUNTS:
                 self._drop("what a tenant used while the store was away")
+                return
+            fresh = Spent(replace(ask, lease=uuid.uuid4().hex), [0] * len(amounts))
+            self._spent.setdefault(key, fresh).add(amounts, used)
 
     def end_late(self, late: Late) -> None:
         """Remember a call's end that the store could not be told."""
@@ -193,10 +198,10 @@ class Outage:
         """One thing that is owed; the id that it is told with makes it count once."""
         with self._lock:
             if not self._due:
-                self._due.extend(self._spent.values())
-                self._due.extend(self._late)
-                self._spent.clear()
-                self._late.clear()
+                spent, self._spent = self._spent, {}
+                late, self._late = self._late, deque()
+                self._due.extend(spent.values())
+                self._due.extend(late)
             return self._due.popleft() if self._due else None
 
     def _back(self, debt: Spent | Late) -> None:

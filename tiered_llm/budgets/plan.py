@@ -128,7 +128,8 @@ class Plan:
         factor: Factor = PLAIN,
     ) -> Line:
         """This month's tokens of one tier, without a limit."""
-        return self.lines(TRACKING, payer, spec, input_tokens, now_s, factor)[1]
+        [line] = self.lines(TRACKING, payer, spec, input_tokens, now_s, factor)
+        return line
 
     def lines(  # noqa: PLR0913, PLR0917  # what a call is
         self,
@@ -152,7 +153,7 @@ class Plan:
         fixed = widened(rule.cost(spec, input_tokens, 0), factor.read) if spec else 0
         per_token = widened(rule.cost(spec, 0, 1), factor.written) if spec else 0
         lines = []
-        for period in PERIODS:
+        for period in ("monthly",) if rule is TRACKING else PERIODS:
             name = f"{rule.name}/{period}"
             window = self.calendar.window_at(period, now_s, zone)
             line = Line(
