@@ -21,6 +21,9 @@ COMMANDS = {
         "tiered_llm.cli.route", "route", "Show where a request would go, without sending it."
     ),
     "chat": Command("tiered_llm.cli.chat", "chat", "Chat, and see the tier of each answer."),
+    "budget": Command(
+        "tiered_llm.cli.budget", "budget", "See and set what tenants may use; alerts; the books."
+    ),
     "simulate": Command(
         "tiered_llm.cli.simulate", "simulate", "Serve Ollama's and vLLM's protocols; no model."
     ),

@@ -115,7 +115,7 @@ class BudgetSettings(Section):
     def _check_time_zone(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # tzdata opens a directory's name
             msg = f"{value!r} is no time zone: write an IANA name such as Europe/Berlin"
             raise ValueError(msg) from None
         return value

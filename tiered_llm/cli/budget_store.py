@@ -1,0 +1,138 @@
+"""Which store the budget commands look at, and how they tell that it does not answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+import typer
+
+from tiered_llm.cli.errors import ExitCode
+from tiered_llm.cli.output import print_error
+from tiered_llm.errors import ConfigurationError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tiered_llm.budgets import BudgetManager
+    from tiered_llm.settings import Settings
+
+_MEMORY = "memory://"
+_DIRECTORY = "tiered-llm"
+_FILE = "budgets.db"
+_UNSET = (
+    "no store is set: this is the command line's own file, and an application counts in its"
+    " memory; set TIERED_LLM_STORE for both"
+)
+_MISSING = "nothing is kept there yet: the file does not exist"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBudgets:
+    """The budgets that a command looks at.
+
+    Attributes:
+        manager: The budgets, over the store.
+        settings: What they were made of.
+        store: The store's URL, without a password.
+        source: Where the URL comes from: `arguments`, `environment`, a file, `default`.
+        notes: What a person should know of it.
+    """
+
+    manager: BudgetManager
+    settings: Settings
+    store: str
+    source: str
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """What every command's JSON begins with."""
+        return {"store": self.store, "store_source": self.source, "notes": list(self.notes)}
+
+
+@contextmanager
+def open_budgets(
+    ctx: typer.Context, store: str | None, *, writes: bool = False
+) -> Iterator[OpenBudgets]:
+    """The budgets of the settings in the store that was named, or else set, or else the default.
+
+    A file that does not exist is made only by a command that writes.
+
+    Raises:
+        ConfigurationError: Wrong settings, or a store that no other process can look into.
+        typer.Exit: The store cannot be reached, or has lost what it held; that has been told.
+    """
+    from tiered_llm.budgets import BudgetManager
+    from tiered_llm.settings import get_settings
+    from tiered_llm.settings.masking import masked_url
+
+    settings = get_settings(**({} if store is None else {"store": store}))
+    origin = next(origin for origin in settings.origins() if origin.key == "store")
+    url = default_store() if origin.source == "default" else settings.store
+    if url == _MEMORY:
+        raise _useless(origin.source, origin.name)
+    missing = not writes and _is_missing(url)
+    with _told(debug=bool(ctx.find_root().params.get("debug"))):
+        manager = BudgetManager.from_settings(settings, store=_MEMORY if missing else url)
+        try:
+            yield OpenBudgets(
+                manager=manager,
+                settings=settings,
+                store=masked_url(url),
+                source=origin.source,
+                notes=(
+                    *((_UNSET,) if origin.source == "default" else ()),
+                    *((_MISSING,) if missing else ()),
+                ),
+            )
+        finally:
+            manager.ledger.close()
+
+
+def default_store() -> str:
+    """The file in the platform's data directory, as a URL."""
+    path = data_directory(sys.platform, os.environ, Path.home()) / _FILE
+    return f"sqlite:///{quote(path.as_posix(), safe='/:')}"
+
+
+def data_directory(platform: str, variables: Mapping[str, str], home: Path) -> Path:
+    """Where a program keeps a user's data: XDG's, macOS's or Windows' own place."""
+    if platform == "win32":
+        given = variables.get("LOCALAPPDATA")
+        return (Path(given) if given else home / "AppData" / "Local") / _DIRECTORY
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / _DIRECTORY
+    given = variables.get("XDG_DATA_HOME", "")  # a relative one counts as none, says XDG
+    base = Path(given) if given.startswith("/") else home / ".local" / "share"
+    return base / _DIRECTORY
+
+
+def _is_missing(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "sqlite" and not Path(unquote(parts.path[1:])).exists()
+
+
+def _useless(source: str, name: str) -> ConfigurationError:
+    wrong = f"{_MEMORY} is the memory of one process, which no other can look into"
+    right = "name the store that the application counts in: sqlite:///budgets.db or redis://host"
+    return ConfigurationError([Problem(source=source, key=name, wrong=wrong, right=right)])
+
+
+@contextmanager
+def _told(*, debug: bool) -> Iterator[None]:
+    """A store that does not answer, or not as it should, in a line and an exit code."""
+    from tiered_llm.budgets import LedgerError
+
+    try:
+        yield
+    except LedgerError as error:
+        if debug:
+            typer.echo(traceback.format_exc(), err=True)
+        print_error(str(error), hint="--store names another store; --debug shows the traceback.")
+        raise typer.Exit(ExitCode.UNREACHABLE) from None
