@@ -188,7 +188,7 @@ def zone_info(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # a directory's name: OSError
         right = "an IANA name such as Europe/Berlin; on Windows, install tzdata"
         wrong = f"{name!r} is no time zone"
         problem = Problem(source="arguments", key="time_zone", wrong=wrong, right=right)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from tiered_llm.cli.output import print_error
 from tiered_llm.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from tiered_llm.budgets import BudgetManager
     from tiered_llm.settings import Settings
@@ -97,20 +95,10 @@ def open_budgets(
 
 def default_store() -> str:
     """The file in the platform's data directory, as a URL."""
-    path = data_directory(sys.platform, os.environ, Path.home()) / _FILE
+    from platformdirs import user_data_path
+
+    path = user_data_path(_DIRECTORY, appauthor=False) / _FILE
     return f"sqlite:///{quote(path.as_posix(), safe='/:')}"
-
-
-def data_directory(platform: str, variables: Mapping[str, str], home: Path) -> Path:
-    """Where a program keeps a user's data: XDG's, macOS's or Windows' own place."""
-    if platform == "win32":
-        given = variables.get("LOCALAPPDATA")
-        return (Path(given) if given else home / "AppData" / "Local") / _DIRECTORY
-    if platform == "darwin":
-        return home / "Library" / "Application Support" / _DIRECTORY
-    given = variables.get("XDG_DATA_HOME", "")  # a relative one counts as none, says XDG
-    base = Path(given) if given.startswith("/") else home / ".local" / "share"
-    return base / _DIRECTORY
 
 
 def _is_missing(url: str) -> bool:
