@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 from hand_clock import HandClock
+from langchain_core.callbacks import BaseCallbackHandler
 
+from tiered_llm import TieredChatModel
+from tiered_llm.budgets import BudgetCallbackHandler
 from tiered_llm.budgets.errors import LedgerError, LedgerLostError
 from tiered_llm.budgets.ledgers.sqlite import SqliteLedger
 from tiered_llm.budgets.manager import BudgetManager
@@ -15,6 +18,7 @@ from tiered_llm.budgets.outage import AWAY_S
 from tiered_llm.budgets.plan import Payer
 from tiered_llm.budgets.rules import BudgetRule
 from tiered_llm.errors import ConfigurationError
+from tiered_llm.testing import FakeChatModel
 
 
 @pytest.fixture
@@ -244,3 +248,47 @@ def test_what_is_owed_is_bounded(allowing, store, monkeypatch, caplog):
 def test_a_posture_that_cannot_work_is_refused_at_once(wrong):
     with pytest.raises(ConfigurationError, match="store_error"):
         BudgetManager(1_000, **wrong)
+
+
+class Going(BaseCallbackHandler):
+    """Takes the store away once the model has been asked."""
+
+    run_inline = True
+
+    def __init__(self, store):
+        self.store = store
+
+    def on_chat_model_start(self, *_, **__):
+        self.store.go()
+
+
+@pytest.mark.parametrize("answer", [{"text": "one two three"}, {"error": ValueError("broken")}])
+@pytest.mark.parametrize("tiered", [True, False])
+def test_a_store_that_goes_in_mid_call_costs_no_answer(store, clock, caplog, answer, tiered):
+    manager = BudgetManager(100_000, store=store.ledger, clock=clock)
+    model = FakeChatModel(**{name: value for name, value in answer.items() if name == "text"})
+    if "error" in answer:
+        model = Broken(error=answer["error"])
+    handlers = [Going(store)]
+    if tiered:
+        model = TieredChatModel(light=model, budget=manager, tenant_id="SECRET-tenant")
+    else:
+        handlers.insert(0, BudgetCallbackHandler(manager, tenant_id="SECRET-tenant"))
+    if "error" in answer:
+        with pytest.raises(Exception, match="broken"):
+            model.invoke("hi", {"callbacks": handlers})
+    else:
+        assert model.invoke("hi", {"callbacks": handlers}).text == "one two three"
+    assert "could not be recorded" in caplog.text
+    assert "SECRET" not in caplog.text
+    store.come_back()
+    manager.reconcile()
+    expected = (0, 8_192 + 274, 0) if "error" in answer else (10, 0, 0)  # open until its lease ends
+    assert used(manager, "SECRET-tenant") == expected
+
+
+class Broken(FakeChatModel):
+    error: Exception
+
+    def _generate(self, *_, **__):
+        raise self.error

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 
+from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.plan import Payer
 from tiered_llm.providers.billing import usage_of, was_refused
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from langchain_core.messages import BaseMessage
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from tiered_llm.budgets.manager import BudgetManager
     from tiered_llm.budgets.reservation import Reservation
     from tiered_llm.tiers import TierSpec
+
+_log = logging.getLogger("tiered_llm.budgets")
 
 _LONGEST_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 """What models call it in their invocation parameters."""
@@ -96,10 +102,11 @@ class BudgetCallbackHandler(BaseCallbackHandler):
         if held is None:
             return
         usage = usage_of(response)
-        if usage is None:
-            held.orphan()
-        else:
-            held.settle(*usage)
+        with _kept_from_the_caller():
+            if usage is None:
+                held.orphan()
+            else:
+                held.settle(*usage)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Free what certainly cost nothing; leave the rest charged."""
@@ -107,10 +114,11 @@ class BudgetCallbackHandler(BaseCallbackHandler):
         held, handled = self._take(run_id)
         if held is None:
             return
-        if was_refused(error, handled):
-            held.void()
-        else:
-            held.orphan()
+        with _kept_from_the_caller():
+            if was_refused(error, handled):
+                held.void()
+            else:
+                held.orphan()
 
     def _reserve(self, run_id: UUID, messages: list[Any], parameters: dict[str, Any]) -> None:
         asked = [parameters.get(name) for name in _LONGEST_ANSWER]
@@ -129,3 +137,12 @@ class BudgetCallbackHandler(BaseCallbackHandler):
     def _take(self, run_id: UUID) -> tuple[Reservation | None, BaseException | None]:
         with self._lock:
             return self._held.pop(run_id, (None, None))
+
+
+@contextmanager
+def _kept_from_the_caller() -> Iterator[None]:
+    """An end that the store cannot be told must not cost the answer; it stays charged."""
+    try:
+        yield
+    except LedgerError as error:
+        _log.warning("the end of a call could not be recorded and stays charged: %s", error)
