@@ -44,6 +44,10 @@ $(VLLM_READY): requirements/vllm.lock
 test-vllm: $(READY) $(VLLM_READY) ## run the tests that need the real vLLM, on the CPU
 	$(BIN)/python -m pytest tests/engines/vllm_cpu
 
+.PHONY: soak
+soak: $(READY) ## put budgets under load for a quarter of an hour: 10^6 operations, kills, freezes
+	$(BIN)/python -m pytest tests/soak_budgets
+
 check: $(READY) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -161,4 +161,28 @@ def test_follow_tells_each_alert_once_until_it_is_interrupted(model, as_json):
         assert "95 of 100 tokens" in second
     assert rest == ""
     assert following.returncode == ExitCode.INTERRUPTED
+    assert errors.startswith(f"alerts of acme in {os.environ['TIERED_LLM_STORE']}\n")
     assert "Traceback" not in errors
+
+
+def test_a_loss_ends_following_and_says_what_to_do(model, server):
+    model.budget.set_limit("acme", "daily", 100)
+    model.budget.record_usage("acme", "light", 80, 0)
+    with subprocess.Popen(
+        command("alerts", "--follow"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as following:
+        following.stdout.readline()  # it has seen the store
+        with server.client() as client:
+            client.flushall()
+        rest, errors = following.communicate(timeout=60)
+
+    assert following.returncode == ExitCode.UNREACHABLE
+    assert rest == ""
+    assert "has lost what it held" in errors
+    assert "hint: Find out what was spent" in errors
+    assert "--accept-loss" in errors
+    assert "Traceback" not in errors
+    assert "acme" not in errors

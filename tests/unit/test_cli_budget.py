@@ -172,6 +172,32 @@ def test_a_command_that_reads_makes_no_file(words, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_there_must_be_something_to_follow(tmp_path):
+    result = run("alerts", "--follow", "--store", "sqlite:///typo.db")
+
+    assert result.exit_code == ExitCode.UNREACHABLE
+    assert result.stdout == ""
+    assert "sqlite:///typo.db: the file does not exist" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [("show",), ("alerts", "--follow"), ("set", "daily", "5")])
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("n" * 300, ExitCode.UNREACHABLE, "cannot be reached (File name too long)"),
+        ("", ExitCode.CONFIGURATION, "names no file"),
+        ("a%00b", ExitCode.CONFIGURATION, "names no file"),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_told(words, name, code, said):
+    result = run(*words, "--store", f"sqlite:///{name}")
+
+    assert result.exit_code == code, result.output
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_the_settings_name_a_store(clean_environment):
     (clean_environment / "tiered-llm.toml").write_text('store = "sqlite:///of%20toml.db"\n')
 

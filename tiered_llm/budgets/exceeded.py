@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 
-class BudgetExceededError(TieredLLMError, ModelError):
+class BudgetExceededError(TieredLLMError, ModelError, RuntimeError):
     """A budget has no room for a call; nothing was sent.
 
-    Never retried and never a reason to fall back: LangChain's retry and fallback middleware
-    look at `is_retryable`, our own chain at the class.
+    Our own chain neither retries it nor falls back for it. LangChain's `ModelRetryMiddleware`
+    looks at `is_retryable`, LangGraph's `RetryPolicy` takes no `RuntimeError` for worth another
+    try. LangChain's fallbacks take any exception unless told which: name those that you mean.
 
     Attributes:
         rule: The budget's name: `tenant` unless you named others.

@@ -11,12 +11,14 @@ import typer
 
 from tiered_llm.cli.budget_options import AsJson, Store, whose
 from tiered_llm.cli.budget_store import open_budgets
-from tiered_llm.cli.output import console, print_json
+from tiered_llm.cli.errors import ExitCode
+from tiered_llm.cli.output import console, print_error, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tiered_llm.budgets import Alert, BudgetManager
+    from tiered_llm.cli.budget_store import OpenBudgets
 
 _EVERY_S = 1.0
 """Seconds between two looks at the store."""
@@ -45,9 +47,14 @@ def alerts(  # noqa: PLR0913  # one for each option
 
     Example: [bold]tiered-llm budget alerts --follow[/bold]
     """
+    from tiered_llm.cli.budget_view import show_head
+
+    head = "alerts" if tenant is None else f"alerts of {whose(tenant)}"
     with open_budgets(ctx, store) as budgets:
         manager = budgets.manager
         if follow:
+            _insist(budgets)
+            show_head(budgets, head, stderr=True)
             for found in _followed(manager, tenant, limit):
                 _show([as_dict(manager, alert, tenant) for alert in found], lines=as_json)
             return
@@ -55,9 +62,7 @@ def alerts(  # noqa: PLR0913  # one for each option
         if as_json:
             print_json({**budgets.to_dict(), "tenant": tenant, "alerts": shown})
             return
-        from tiered_llm.cli.budget_view import show_head
-
-        show_head(budgets, "alerts" if tenant is None else f"alerts of {whose(tenant)}")
+        show_head(budgets, head)
         _show(shown, lines=False)
         if not shown:
             console().print("none")
@@ -86,6 +91,14 @@ def as_dict(manager: BudgetManager, alert: Alert, tenant: str | None) -> dict[st
     }
 
 
+def _insist(budgets: OpenBudgets) -> None:
+    """There must be something to follow: a name written wrong would be waited at for ever."""
+    if budgets.missing:
+        hint = "Start the application that counts in it, or correct the URL."
+        print_error(f"{budgets.store}: the file does not exist", hint)
+        raise typer.Exit(ExitCode.UNREACHABLE)
+
+
 def _followed(manager: BudgetManager, tenant: str | None, limit: int) -> Iterator[Iterable[Alert]]:
     """The newest alerts, then for ever those that are new, each time the oldest first."""
     from tiered_llm.clock import SYSTEM_CLOCK
@@ -99,7 +112,8 @@ def _followed(manager: BudgetManager, tenant: str | None, limit: int) -> Iterato
         SYSTEM_CLOCK.sleep(_EVERY_S)
         found = manager.ledger.alerts(tenant, most)
         yield [each for each in reversed(found) if each not in seen and each.at_s >= since_s]
-        seen.update(found)
+        seen = set(found)
+        since_s = max(since_s, found[-1].at_s) if len(found) == most else since_s
 
 
 def _show(alerts: Iterable[dict[str, Any]], *, lines: bool) -> None:

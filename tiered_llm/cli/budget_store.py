@@ -29,6 +29,11 @@ _UNSET = (
     " memory; set TIERED_LLM_STORE for both"
 )
 _MISSING = "nothing is kept there yet: the file does not exist"
+_ELSEWHERE = "--store names another store; --debug shows the traceback."
+_OF_LOST_REDIS = (
+    "Find out what was spent: it may be spent twice. `tiered-llm budget reconcile --accept-loss`"
+    " takes a Redis that was emptied back into service."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,7 @@ class OpenBudgets:
         settings: What they were made of.
         store: The store's URL, without a password.
         source: Where the URL comes from: `arguments`, `environment`, a file, `default`.
+        missing: Whether it is a file that does not exist, and was not made.
         notes: What a person should know of it.
     """
 
@@ -47,6 +53,7 @@ class OpenBudgets:
     settings: Settings
     store: str
     source: str
+    missing: bool
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
@@ -76,7 +83,7 @@ def open_budgets(
     if url == _MEMORY:
         raise _useless(origin.source, origin.name)
     missing = not writes and _is_missing(url)
-    with _told(debug=bool(ctx.find_root().params.get("debug"))):
+    with _told(url, debug=bool(ctx.find_root().params.get("debug"))):
         manager = BudgetManager.from_settings(settings, store=_MEMORY if missing else url)
         try:
             yield OpenBudgets(
@@ -84,6 +91,7 @@ def open_budgets(
                 settings=settings,
                 store=masked_url(url),
                 source=origin.source,
+                missing=missing,
                 notes=(
                     *((_UNSET,) if origin.source == "default" else ()),
                     *((_MISSING,) if missing else ()),
@@ -102,8 +110,17 @@ def default_store() -> str:
 
 
 def _is_missing(url: str) -> bool:
+    """Whether it is a file that is not there; of one that cannot be seen the ledger tells why."""
     parts = urlsplit(url)
-    return parts.scheme == "sqlite" and not Path(unquote(parts.path[1:])).exists()
+    if parts.scheme != "sqlite":
+        return False
+    try:
+        Path(unquote(parts.path[1:])).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def _useless(source: str, name: str) -> ConfigurationError:
@@ -113,14 +130,15 @@ def _useless(source: str, name: str) -> ConfigurationError:
 
 
 @contextmanager
-def _told(*, debug: bool) -> Iterator[None]:
+def _told(url: str, *, debug: bool) -> Iterator[None]:
     """A store that does not answer, or not as it should, in a line and an exit code."""
-    from tiered_llm.budgets import LedgerError
+    from tiered_llm.budgets import LedgerError, LedgerLostError
 
     try:
         yield
     except LedgerError as error:
         if debug:
             typer.echo(traceback.format_exc(), err=True)
-        print_error(str(error), hint="--store names another store; --debug shows the traceback.")
+        lost = isinstance(error, LedgerLostError) and url.startswith("redis")
+        print_error(str(error), hint=_OF_LOST_REDIS if lost else _ELSEWHERE)
         raise typer.Exit(ExitCode.UNREACHABLE) from None

@@ -40,11 +40,11 @@ def percent(share: Decimal | None) -> str:
     return "" if share is None else f"{int(share * 100)} %"
 
 
-def show_head(budgets: OpenBudgets, whose: str) -> None:
+def show_head(budgets: OpenBudgets, whose: str, *, stderr: bool = False) -> None:
     """Whose budgets these are, in which store, and what to know of it."""
     from rich.text import Text
 
-    out = console()
+    out = console(stderr=stderr)
     out.print(Text(whose, style="bold"), Text(f"in {budgets.store}", style="dim"), soft_wrap=True)
     for note in budgets.notes:
         out.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
