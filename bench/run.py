@@ -14,7 +14,15 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-SCRIPTS = ("import_time", "complexity_speed", "overhead", "fallback", "budgets")
+SCRIPTS = (
+    "import_time",
+    "complexity_speed",
+    "overhead",
+    "fallback",
+    "budgets",
+    "redis_ledger",
+    "races",
+)
 
 
 def main() -> int:
