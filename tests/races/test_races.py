@@ -83,8 +83,7 @@ def test_a_burst_by_every_door_and_those_who_come_after(race, settled, door, ask
         settled(crowd, heard, budget.usage(TENANT)["daily"])
 
 
-@pytest.mark.parametrize("tier", ["light", "heavy"])
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("door", "tier"), [*zip(DOORS, ["light", "heavy"] * 2, strict=True)])
 def test_answers_longer_than_what_is_left_are_cut_to_it(race, tiers, settled, door, tier):
     server = getattr(tiers, tier)
     (name,) = server.models
