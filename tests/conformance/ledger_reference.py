@@ -107,10 +107,12 @@ class Reference:
         call.state, call.used = "settled", amounts
         return Settled(ended=ended, overrun=max(call.beyond), alerts=self.alert(call.ask))
 
-    def end(self, group, lease, state):
+    def end(self, group, lease, state, amounts=None):
         call = self.call(group, lease)
         if call is None or call.state != "open":
             return Settled(ended="already" if call else "unknown")
+        if amounts is not None:
+            call.held = tuple(min(pair) for pair in zip(call.held, amounts, strict=True))
         call.state = state if state == "voided" else call.unheard
         return Settled(ended="settled")
 
@@ -302,6 +304,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def end(self, whose, state):
         end = self.ledger.void if state == "voided" else self.ledger.orphan
         assert end(*whose) == self.reference.end(*whose, state)
+
+    @rule(whose=_CALLS | _RECORDS, amounts=_AMOUNTS)
+    def cut(self, whose, amounts):
+        call = self.reference.call(*whose)
+        amounts = amounts[: len(call.ask.lines)] if call else amounts
+        expected = self.reference.end(*whose, "orphaned", amounts)
+        assert self.ledger.orphan(*whose, amounts) == expected
 
     @rule(whose=_RECORDS | _CALLS, lines=_LINES, amounts=_AMOUNTS, late=st.integers(0, 1))
     def record(self, whose, lines, amounts, late):

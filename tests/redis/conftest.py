@@ -6,13 +6,6 @@ from redis_server import RedisServer
 
 from tiered_llm.budgets.ledgers.redis import RedisLedger
 
-collect_ignore = [
-    # run by name: bursts of coroutines on a cluster still lose connections now and then, and the
-    # mutants of the scripts take minutes
-    "test_redis_cluster.py",
-    "test_redis_mutants.py",
-]
-
 
 @pytest.fixture(scope="session")
 def running():

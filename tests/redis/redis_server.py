@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -89,6 +90,14 @@ class RedisServer:
         """End it as the kernel ends what takes too much memory."""
         self._process.kill()
         self._process.wait()
+
+    def stand_still(self):
+        """Stop it where it is, with its connections open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self):
         self.start()

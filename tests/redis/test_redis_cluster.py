@@ -6,10 +6,13 @@ import asyncio
 from contextlib import ExitStack
 
 import pytest
+import redis
 from asks import ask
 from redis_server import RedisServer, free_port
 
-from tiered_llm.budgets.errors import LedgerError
+from tiered_llm.budgets.errors import LedgerError, LedgerLostError
+from tiered_llm.budgets.ledger import Granted
+from tiered_llm.budgets.ledgers.redis.names import slot_keys, slot_of
 from tiered_llm.testing.laws.ledger import LedgerLaws
 
 SLOTS = 16_384
@@ -82,10 +85,46 @@ def test_a_node_that_was_wiped_is_noticed(emptied, make):
     for n in range(20):
         try:
             ledger.reserve(ask("2", group=f"{n}"))
-        except LedgerError as error:
+        except LedgerLostError as error:
             assert "lost what it held" in str(error)  # noqa: PT017
             lost.append(f"{n}")
     assert 0 < len(lost) < 20
     ledger.accept_loss()
     for n in range(20):
         assert other.reserve(ask("3", group=f"{n}")).tokens == 100
+
+
+def test_a_slot_that_moves_is_refused_on_its_way_and_followed_where_it_went(emptied, make):
+    ledger = make(emptied[0].url.removesuffix("/0"))
+    ledger.reserve(ask("1", group="first"))  # learns the map
+    slot = slot_of(ledger._store._names.tag("second"))
+    with ExitStack() as stack:
+        clients = [stack.enter_context(node.client()) for node in emptied]
+        at = _owner(clients, slot)
+        source, target = clients[at], clients[at - 1]
+        from_id, to_id = (one.execute_command("CLUSTER MYID").decode() for one in (source, target))
+        target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", from_id)
+        source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", to_id)
+        with pytest.raises(LedgerError, match="not whole just now"):
+            ledger.reserve(ask("1", group="second"))
+        assert target.dbsize() > 0, "its generation was asked for there"
+        for one in (target, source, clients[at - 2]):
+            one.execute_command("CLUSTER SETSLOT", slot, "NODE", to_id)
+        answers = [ledger.reserve(ask("1", group="second"))]
+        answers.append(asyncio.run(ledger.areserve(ask("1", group="second"))))
+        for one in (source, target, clients[at - 2]):  # back, for the other tests
+            one.flushall()
+            one.execute_command("CLUSTER SETSLOT", slot, "NODE", from_id)
+    assert answers == [Granted(tokens=100)] * 2
+
+
+def _owner(clients, slot):
+    """Which node has the slot: the one that does not send elsewhere."""
+    key = slot_keys()[slot]
+    for number, client in enumerate(clients):
+        try:
+            client.execute_command("EXISTS", key)
+        except redis.ResponseError:
+            continue
+        return number
+    raise AssertionError

@@ -26,7 +26,8 @@ where others are orphaned:
                                                                        settle
 ```
 
-An orphaned lease stays charged. A released one is charged nothing until a late settle charges
+An orphaned lease stays charged: with all that it held, or with as much of it as whoever gave it
+up says that the server can have used. A released one is charged nothing until a late settle charges
 what was used, and adds to overrun, as a record does, what the bound does not hold otherwise:
 meanwhile others may have reserved what it freed. That is soft: what was used without a word is
 overspent.
@@ -228,10 +229,11 @@ class Ledger(Protocol):
         """Charge what was used, in the order of the ask's lines, in place of the reservation."""
         ...
 
-    def orphan(self, group: str, lease: str) -> Settled:
+    def orphan(self, group: str, lease: str, amounts: tuple[int, ...] | None = None) -> Settled:
         """Leave an open lease's reservation charged: the server did not say what it used.
 
-        If its ask `releases`, free it.
+        With amounts, in the order of the ask's lines, no more than those stays charged and is
+        what the lease holds from then on; the rest is freed. If its ask `releases`, all is.
         """
         ...
 
@@ -274,7 +276,9 @@ class Ledger(Protocol):
         """As `settle`."""
         ...
 
-    async def aorphan(self, group: str, lease: str) -> Settled:
+    async def aorphan(
+        self, group: str, lease: str, amounts: tuple[int, ...] | None = None
+    ) -> Settled:
         """As `orphan`."""
         ...
 

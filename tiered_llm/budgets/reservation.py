@@ -93,8 +93,8 @@ class Reservation:
                 a `cut_margin`, that and the margin are charged in place of all that was granted.
         """
         self._ended = True
-        self._cut(seen_tokens)
-        return self._desk.ledger.orphan(self._ask.group, self._ask.lease)
+        amounts = self._cut(seen_tokens)
+        return self._desk.ledger.orphan(self._ask.group, self._ask.lease, amounts)
 
     async def asettle(self, input_tokens: int, output_tokens: int) -> Settled:
         """As `settle`, on the event loop."""
@@ -118,8 +118,8 @@ class Reservation:
     async def aorphan(self, seen_tokens: int | None = None) -> Settled:
         """As `orphan`, on the event loop."""
         self._ended = True
-        self._cut(seen_tokens)
-        return await self._desk.ledger.aorphan(self._ask.group, self._ask.lease)
+        amounts = self._cut(seen_tokens)
+        return await self._desk.ledger.aorphan(self._ask.group, self._ask.lease, amounts)
 
     def __enter__(self) -> Self:
         """Begin the call."""

@@ -161,11 +161,14 @@ class MemoryLedger:
             ended: Ended = "settled" if was == "open" else "corrected"
             return Settled(ended=ended, overrun=overrun, alerts=alerts)
 
-    def orphan(self, group: str, lease: str) -> Settled:
-        """Leave an open lease's reservation charged, or free it if its ask releases."""
+    def orphan(self, group: str, lease: str, amounts: tuple[int, ...] | None = None) -> Settled:
+        """Leave an open lease's reservation charged, or as much of it as the amounts.
+
+        If its ask releases, free it.
+        """
         with self._lock:
             now_s, found = self._open(group)
-            return _close(found, lease, "orphaned", now_s)
+            return _close(found, lease, "orphaned", now_s, amounts)
 
     def void(self, group: str, lease: str) -> Settled:
         """Free an open lease's reservation."""
@@ -235,9 +238,11 @@ class MemoryLedger:
         """As `settle`."""
         return self.settle(group, lease, amounts)
 
-    async def aorphan(self, group: str, lease: str) -> Settled:
+    async def aorphan(
+        self, group: str, lease: str, amounts: tuple[int, ...] | None = None
+    ) -> Settled:
         """As `orphan`."""
-        return self.orphan(group, lease)
+        return self.orphan(group, lease, amounts)
 
     async def avoid(self, group: str, lease: str) -> Settled:
         """As `void`."""
@@ -365,17 +370,23 @@ def _expire(group: _Group, now_s: float) -> None:
             _close(group, lease, "orphaned", now_s)
 
 
-def _close(group: _Group, lease: str, state: str, now_s: float) -> Settled:
-    """End an open lease without a word from its server."""
+def _close(
+    group: _Group, lease: str, state: str, now_s: float, amounts: tuple[int, ...] | None = None
+) -> Settled:
+    """End an open lease without a word from its server; what it holds is cut to the amounts."""
     known = group.lease(lease, now_s)
     if known is None or known.state != "open":
         return Settled(ended="unknown" if known is None else "already")
+    held = known.held
+    if amounts is not None:
+        pairs = zip(held, amounts, strict=True)
+        known.held = tuple((name, min(reserved, most)) for (name, reserved), most in pairs)
     known.state = "released" if state == "orphaned" and known.releases else state
-    for name, held in known.held:
+    for (name, reserved), (_, left) in zip(held, known.held, strict=True):
         account = group.account(name, now_s)
         if account is not None:
-            orphaned = held if known.state == "orphaned" else 0
-            account.move(reserved=-held, orphaned=orphaned)
+            orphaned = left if known.state == "orphaned" else 0
+            account.move(reserved=-reserved, orphaned=orphaned)
     return Settled(ended="settled")
 
 

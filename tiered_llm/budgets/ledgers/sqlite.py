@@ -72,9 +72,12 @@ class SqliteLedger:
         """Charge what was used in place of the reservation."""
         return self._do(lambda books: books.settle(group, lease, amounts))
 
-    def orphan(self, group: str, lease: str) -> Settled:
-        """Leave an open lease's reservation charged, or free it if its ask releases."""
-        return self._do(lambda books: books.orphan(group, lease))
+    def orphan(self, group: str, lease: str, amounts: tuple[int, ...] | None = None) -> Settled:
+        """Leave an open lease's reservation charged, or as much of it as the amounts.
+
+        If its ask releases, free it.
+        """
+        return self._do(lambda books: books.orphan(group, lease, amounts))
 
     def void(self, group: str, lease: str) -> Settled:
         """Free an open lease's reservation."""
@@ -123,9 +126,11 @@ class SqliteLedger:
         """As `settle`."""
         return await self._aside(lambda books: books.settle(group, lease, amounts))
 
-    async def aorphan(self, group: str, lease: str) -> Settled:
+    async def aorphan(
+        self, group: str, lease: str, amounts: tuple[int, ...] | None = None
+    ) -> Settled:
         """As `orphan`."""
-        return await self._aside(lambda books: books.orphan(group, lease))
+        return await self._aside(lambda books: books.orphan(group, lease, amounts))
 
     async def avoid(self, group: str, lease: str) -> Settled:
         """As `void`."""

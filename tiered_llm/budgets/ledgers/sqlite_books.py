@@ -103,20 +103,25 @@ class Books:
         ended: Ended = "settled" if known.state == "open" else "corrected"
         return Settled(ended=ended, overrun=overrun, alerts=alerts)
 
-    def orphan(self, group: str, lease: str) -> Settled:
-        """Orphan an open lease, or release it if its ask releases."""
+    def orphan(self, group: str, lease: str, amounts: tuple[int, ...] | None) -> Settled:
+        """Orphan an open lease with what it holds or the amounts; release it if its ask does."""
         known = self._lease(group, lease)
-        return self._end(known, "open" if known is None else known.unheard)
+        return self._end(known, "open" if known is None else known.unheard, amounts)
 
     def void(self, group: str, lease: str) -> Settled:
         """Free what an open lease holds."""
         return self._end(self._lease(group, lease), "voided")
 
-    def _end(self, known: _Lease | None, state: State) -> Settled:
+    def _end(
+        self, known: _Lease | None, state: State, amounts: tuple[int, ...] | None = None
+    ) -> Settled:
         """End an open lease without a word from its server."""
         if known is None or known.state != "open":
             return Settled(ended="unknown" if known is None else "already")
-        self._close(known.row, known.held, state)
+        held = known.held
+        if amounts is not None:
+            held = self._cut(known, amounts)
+        self._close(known.row, held, state)
         return Settled(ended="settled")
 
     def record(self, ask: Ask, amounts: tuple[int, ...]) -> Settled:
@@ -243,6 +248,15 @@ class Books:
 
     def _turn(self, row: int, state: State) -> None:
         self._rows.execute("UPDATE leases SET state = ? WHERE id = ?", (state, row))
+
+    def _cut(self, known: _Lease, amounts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """Let an open lease hold no more than the amounts; what it holds then."""
+        pairs = tuple(zip(known.held, amounts, strict=True))
+        held = tuple((row, min(reserved, most)) for (row, reserved), most in pairs)
+        self._rows.execute("UPDATE leases SET held = ? WHERE id = ?", (json.dumps(held), known.row))
+        for ((row, reserved), _), (_, left) in zip(pairs, held, strict=True):
+            self._move(row, reserved=left - reserved)
+        return held
 
     def _close(self, row: int, held: tuple[tuple[int, int], ...], state: State) -> None:
         self._turn(row, state)

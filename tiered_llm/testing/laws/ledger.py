@@ -38,6 +38,7 @@ from tiered_llm.budgets.ledger import (
     Settled,
     Stale,
 )
+from tiered_llm.testing.laws.ledger_cut import CutLaws
 from tiered_llm.testing.laws.ledger_release import ReleaseLaws
 from tiered_llm.testing.laws.ledger_samples import (
     ACCOUNT,
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from tiered_llm.budgets.ledger import Answer, Ask, Ledger
 
 
-class LedgerLaws(ReleaseLaws):
+class LedgerLaws(ReleaseLaws, CutLaws):
     """What any ledger must hold; subclass it and give a fixture named `ledger`.
 
     Attributes:
@@ -450,6 +451,14 @@ class LedgerLaws(ReleaseLaws):
             (50, 50, 100, 5.0),
         ]
         assert {(a.group, a.account) for a in kept} == {("payer", ACCOUNT)}
+
+    def test_thresholds_are_those_of_the_last_ask(self, ledger: Ledger) -> None:
+        """What was raised before is not raised again."""
+        raised = []
+        for lease, thresholds in (("1", (80, 95)), ("2", (20, 80)), ("3", (20, 80)), ("4", (30,))):
+            ended = ledger.record(ask(lease, line(thresholds=thresholds)), (200,))
+            raised.append([alert.threshold for alert in ended.alerts])
+        assert raised == [[], [20], [], [30]]
 
     def test_a_new_window_has_its_own_alerts(self, ledger: Ledger, clock: Any) -> None:
         """And a late settle in the old one raises there."""

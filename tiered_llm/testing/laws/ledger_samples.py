@@ -108,6 +108,7 @@ SCRIPT: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("void", ("2",)),
     ("orphan", ("3",)),
     ("orphan", ("nobody",)),
+    ("orphan", ("nobody", (1,))),
     ("settle", ("3", (1,))),
     ("record", ("r", (9,))),
     ("record", ("r", (9,))),

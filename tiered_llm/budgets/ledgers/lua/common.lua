@@ -41,6 +41,7 @@ local LONGEST_MS = 1e14  -- Redis takes no expiry much beyond
 local ALERTS = 1000      -- alerts remembered of one group
 local COLUMNS, COLUMNS_END = '<ddddddd', 56
 local LEASE, HELD = '<c1dd', '<c22d'
+local EXPIRY, HELD_SIZE = 8, 30 -- bytes
 
 local group = KEYS[2]
 local accounts = group .. ':a:'
@@ -192,7 +193,7 @@ end
 -- The accounts of a lease that was not closed, and what it holds in each.
 local function held_by(lease)
   local keys, held, n, id = {}, {}, 0, nil
-  local at = 9
+  local at = EXPIRY + 1
   while at <= #lease.rest do
     n = n + 1
     id, held[n], at = unpack_from(HELD, lease.rest, at)
@@ -205,22 +206,27 @@ local function is_open(lease)
   return lease.state == 'o' or lease.state == 'p'
 end
 
--- End an open lease: 'x' leaves what it held charged, or frees it if its ask releases; 'v' frees it.
-local function close(lease, state)
+-- End an open lease: 'x' leaves what it held charged, but at most the amounts where there are any,
+-- or frees it if its ask releases; 'v' frees it.
+local function close(lease, state, most)
   if state == 'x' and lease.state == 'p' then
     state = 'r'
   end
   local keys, held, texts = held_by(lease)
+  local rest = { lease.rest:sub(1, EXPIRY) }
   for i, key in ipairs(keys) do
+    local left = math.min(held[i], most and most[i] or held[i])
+    rest[i + 1] = pack(HELD, key:sub(#accounts + 1), left)
     local account = account_of(key, texts[i])
     if account then
       account.reserved = account.reserved - held[i]
       if state == 'x' then
-        account.orphaned = account.orphaned + held[i]
+        account.orphaned = account.orphaned + left
       end
       save(account)
     end
   end
+  lease.rest = table.concat(rest)
   keep(lease, state)
   lease.state = state
 end

@@ -11,7 +11,7 @@ server's clock decides. What the keys hold:
 - Keys expire 48 hours after their windows. Only limits that were set, and the generation stay.
 - The *generation* counts operations. A process that has seen more of them than the store has
   (flushed, emptied, restored from an old dump, failed over to a replica that lagged) raises
-  `LedgerError` until an operator calls `accept_loss`. In a cluster each hash slot has its own.
+  `LedgerLostError` until an operator calls `accept_loss`. In a cluster each hash slot has its own.
 
 What was lost with a reply is asked once more: every operation is idempotent by its lease. The
 second answer to a settle, a void or a record is then `already`, and the alerts of the first are
@@ -47,6 +47,7 @@ from tiered_llm.budgets.ledgers.redis.wire import (
     rows,
     settled_of,
     too_large,
+    uneven,
 )
 
 if TYPE_CHECKING:
@@ -123,9 +124,12 @@ class RedisLedger:
         """Charge what was used in place of the reservation."""
         return self._run(self._settle(group, lease, amounts))
 
-    def orphan(self, group: str, lease: str) -> Settled:
-        """Leave an open lease's reservation charged, or free it if its ask releases."""
-        return self._run(self._close(group, lease, b"x"))
+    def orphan(self, group: str, lease: str, amounts: tuple[int, ...] | None = None) -> Settled:
+        """Leave an open lease's reservation charged, or as much of it as the amounts.
+
+        If its ask releases, free it.
+        """
+        return self._run(self._close(group, lease, b"x", amounts))
 
     def void(self, group: str, lease: str) -> Settled:
         """Free an open lease's reservation."""
@@ -173,9 +177,11 @@ class RedisLedger:
         """As `settle`."""
         return await self._arun(self._settle(group, lease, amounts))
 
-    async def aorphan(self, group: str, lease: str) -> Settled:
+    async def aorphan(
+        self, group: str, lease: str, amounts: tuple[int, ...] | None = None
+    ) -> Settled:
         """As `orphan`."""
-        return await self._arun(self._close(group, lease, b"x"))
+        return await self._arun(self._close(group, lease, b"x", amounts))
 
     async def avoid(self, group: str, lease: str) -> Settled:
         """As `void`."""
@@ -250,21 +256,25 @@ class RedisLedger:
             "settle", group, lambda names, tag: (names.hashed(tag, lease), *_digits(amounts))
         )
         if reply[0] == b"uneven":
-            msg = "settle takes one amount for each line of the ask"
-            raise ValueError(msg)
+            raise uneven()
         return settled_of(names, group, reply)
 
-    def _close(self, group: str, lease: str, state: bytes) -> Steps[Settled]:
+    def _close(
+        self, group: str, lease: str, state: bytes, amounts: tuple[int, ...] | None = None
+    ) -> Steps[Settled]:
+        told = (state,) if amounts is None else (state, *_digits(amounts))
+        check_parts(amounts or ())
         names, reply = yield from self._store.operate(
-            "close", group, lambda names, tag: (names.hashed(tag, lease), state)
+            "close", group, lambda names, tag: (names.hashed(tag, lease), *told)
         )
+        if reply[0] == b"uneven":
+            raise uneven()
         return settled_of(names, group, reply)
 
     def _record(self, ask: Ask, amounts: tuple[int, ...]) -> Steps[Settled]:
         check_parts(amounts)
         if len(amounts) != len(ask.lines):
-            msg = "record takes one amount for each line of the ask"
-            raise ValueError(msg)
+            raise uneven()
 
         def arguments(names: Names, tag: bytes) -> Sequence[bytes]:
             lease, told = names.hashed(tag, ask.lease), packed_ask(names, tag, ask, 0)

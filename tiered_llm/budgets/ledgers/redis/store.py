@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tiered_llm.budgets.errors import LedgerError
+from tiered_llm.budgets.errors import LedgerError, LedgerLostError
 from tiered_llm.budgets.ledgers.redis.names import (
     PREFIX,
     STORE_KEY,
@@ -70,7 +70,7 @@ class Store:
         """Run a group's script; the reply begins with how it went and the operations counted.
 
         Raises:
-            LedgerError: Keys were lost.
+            LedgerLostError: Keys were lost, may be, or are another's.
         """
         while True:
             names = self._names or (yield from self._open_store())
@@ -124,9 +124,9 @@ class Store:
             yield from self.evaluate("accept", slot, (key.encode(),), arguments)
         self._seen.clear()
 
-    def error(self, what: str) -> LedgerError:
+    def error(self, what: str, kind: type[LedgerError] = LedgerError) -> LedgerError:
         """An error that says which server it is about."""
-        return LedgerError(f"the Redis at {self._where} {what}")
+        return kind(f"the Redis at {self._where} {what}")
 
     # --- inside ---
 
@@ -134,14 +134,14 @@ class Store:
         """Follow to a later generation, which an operator has begun.
 
         Raises:
-            LedgerError: There is none: keys were lost.
+            LedgerLostError: There is none: keys were lost.
         """
         kept = yield from self._generation(key, slot)
         if kept and int(kept[1]) > seen.since:
             self._names = None  # its secret may be another
             self._seen[key] = _Generation(kept[0].decode(), int(kept[1]), kept[2])
         elif not kept or kept[0] != seen.id.encode() or kept[2] < seen.count:
-            raise self.error(_LOST)
+            raise self.error(_LOST, LedgerLostError)
 
     def _generation(self, key: str, slot: int) -> Steps[list[Any]]:
         """What is kept of a generation, or nothing."""
@@ -182,7 +182,7 @@ class Store:
     def _check_policy(self, told: dict[str, str]) -> None:
         policy = told.get("maxmemory_policy", "noeviction")
         if told.get("maxmemory", "0") != "0" and policy != "noeviction":
-            raise self.error(_EVICTS.format(policy))
+            raise self.error(_EVICTS.format(policy), LedgerLostError)
 
     def _open(self, names: Names, key: str, slot: int) -> Steps[_Generation]:
         slot = _store_slot() if key == STORE_KEY else slot
@@ -194,7 +194,7 @@ class Store:
 
     def _accept_id(self, names: Names, generation_id: str) -> None:
         if not generation_id.endswith(names.mark):
-            raise self.error(_ANOTHERS)
+            raise self.error(_ANOTHERS, LedgerLostError)
 
 
 def _store_slot() -> int:

@@ -151,6 +151,11 @@ def too_large() -> ValueError:
     return ValueError(f"an amount or limit lies outside 0 to {MAX_PARTS} parts")
 
 
+def uneven() -> ValueError:
+    """There are not as many amounts as lines."""
+    return ValueError("as many amounts are needed as the ask has lines")
+
+
 def _read_entry(names: Names, entry: dict[bytes, bytes]) -> Alert:
     group = names.unsealed(b"", entry[b"group"])
     account = names.unsealed(names.tag(group), entry[b"account"])
