@@ -290,3 +290,10 @@ def test_without_redis_py_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(library, "Library", missing)
     with pytest.raises(ConfigurationError, match=r'pip install "tiered-llm\[redis\]"'):
         RedisLedger("redis://localhost:6379/0")
+
+
+@pytest.mark.parametrize("wrong", ["?foo=1", "?socket_timeout=abc", "?db=abc"])
+def test_an_option_that_redis_py_does_not_know_is_refused_at_once(server, wrong):
+    with pytest.raises(ConfigurationError, match="does not know an option of the URL") as caught:
+        RedisLedger(f"redis://:SECRET@localhost:1/0{wrong}")
+    assert "SECRET" not in str(caught.value)

@@ -77,7 +77,7 @@ class RedisLedger:
         *,
         secret: str | None = None,
         connect_timeout_s: float = 1.0,
-        timeout_s: float = 1.0,
+        timeout_s: float = 3.0,
     ) -> None:
         """Connect at the first operation.
 
@@ -91,7 +91,7 @@ class RedisLedger:
             timeout_s: Longest wait for a reply, in seconds; then it is asked once more.
 
         Raises:
-            ConfigurationError: redis-py is not installed.
+            ConfigurationError: redis-py is not installed, or does not know an option of the URL.
         """
         self._asked = (url, clock, secret, connect_timeout_s, timeout_s)
         self._library = library()
@@ -101,6 +101,7 @@ class RedisLedger:
         kept = urlencode([pair for pair in options if pair[0] not in _OURS])
         self._url = urlunsplit(parts._replace(query=kept))
         self._connect_timeout_s, self._timeout_s = connect_timeout_s, timeout_s
+        self._library.check(self._url)
         where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
         cluster = ("cluster", "true") in options
         self._store = Store(self._library, clock, secret, where, cluster=cluster)

@@ -34,6 +34,23 @@ class Library:
         self.broken = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
         self.failures = (exceptions.RedisError, OSError)
 
+    def check(self, url: str) -> None:
+        """See that redis-py can make a connection of a URL; none is opened.
+
+        Raises:
+            ConfigurationError: An unknown option, or a value that it cannot have.
+        """
+        try:
+            self.connector(url, 1.0, 1.0)(None)
+        except (TypeError, ValueError) as error:
+            problem = Problem(
+                source="arguments",
+                key="store",
+                wrong="redis-py does not know an option of the URL, or its value",
+                right="redis://host:6379/0, with redis-py's options as in ?ssl_ca_certs=ca.pem",
+            )
+            raise ConfigurationError([problem]) from error
+
     def connector(self, url: str, connect_s: float, reply_s: float) -> Callable[[Address], Any]:
         """What makes connections for threads."""
         from redis.retry import Retry
