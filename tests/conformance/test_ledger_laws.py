@@ -78,4 +78,4 @@ TestMemoryMachine = ledger_machine(MemoryLedger).TestCase
 TestMemoryMachine.settings = settings(max_examples=500, stateful_step_count=100, deadline=None)
 
 TestSqliteMachine = ledger_machine(InDirectory).TestCase
-TestSqliteMachine.settings = settings(max_examples=50, stateful_step_count=100, deadline=None)
+TestSqliteMachine.settings = settings(max_examples=500, stateful_step_count=100, deadline=None)

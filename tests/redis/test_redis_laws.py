@@ -59,4 +59,4 @@ def _emptied(clock):
 
 
 TestRedisMachine = ledger_machine(_emptied).TestCase
-TestRedisMachine.settings = settings(max_examples=50, stateful_step_count=100, deadline=None)
+TestRedisMachine.settings = settings(max_examples=500, stateful_step_count=100, deadline=None)
