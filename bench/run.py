@@ -22,6 +22,7 @@ SCRIPTS = (
     "budgets",
     "redis_ledger",
     "races",
+    "metrics",
 )
 
 

@@ -1,10 +1,8 @@
-"""The calls of the original design, as they were written there.
-
-Budgets and metrics come with later releases, and their calls with them.
-"""
+"""The calls of the original design, as they were written there."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -12,9 +10,11 @@ import pytest
 
 from tiered_llm import (
     AllTiersFailedError,
+    BudgetManager,
     ComplexityEstimator,
     ConfigurationError,
     FallbackChain,
+    ModelMetricsCollector,
     ModelRouter,
     NoCapableTierError,
     RoutingDecision,
@@ -219,3 +219,48 @@ async def test_what_does_not_fit_the_preferred_tier_begins_with_the_next(simulat
     _, spec = await chain.execute_with_fallback(messages=long, preferred_tier=small)
     assert spec.tier == "standard"
     assert isinstance(spec, TierSpec)
+
+
+def test_a_budget_is_checked_charged_and_reported(settings):
+    budget_manager = BudgetManager(
+        default_daily_limit=settings.token_budget_daily,
+        default_monthly_limit=settings.token_budget_monthly,
+    )
+    tenant_id = uuid4()
+    assert budget_manager.check_budget(tenant_id, 999_000) is True
+    budget_manager.record_usage(
+        tenant_id=tenant_id,
+        model_tier=settings.spec("light").tier,
+        input_tokens=1_500,
+        output_tokens=500,
+        complexity_score=0.1,
+    )
+    assert budget_manager.check_budget(tenant_id, 999_000) is False
+    report = budget_manager.get_savings_report(tenant_id)
+    assert (report["tokens_saved"], report["cost_reduction_pct"]) == (1_800, 90.0)
+
+
+def test_decisions_are_recorded_and_reported():
+    metrics = ModelMetricsCollector()
+    tenant_id = uuid4()
+    for tier, tokens in (("light", 1_000), ("light", 1_000), ("heavy", 2_000)):
+        metrics.record_decision(
+            RoutingDecision(
+                timestamp=datetime.now(UTC),
+                tenant_id=tenant_id,
+                task_type="security_analysis",
+                selected_tier=tier,
+                estimated_complexity=0.5,
+                tokens_used=tokens,
+                latency_ms=850.0,
+            )
+        )
+    mix = metrics.get_tier_distribution(tenant_id, period_hours=24)["tiers"]
+    assert (mix["light"]["answered"], mix["heavy"]["answered"]) == (2, 1)
+    savings = metrics.get_savings_estimate(tenant_id, period_hours=24)
+    assert savings["tokens_saved"] == 1_800
+    assert savings["gpu_hours_saved"] != 0
+    hours = json.loads(metrics.export_metrics(tenant_id, period_hours=24))["hours"]
+    assert sum(hour["answered"] for hour in hours) == 3
+    assert json.loads(metrics.export_metrics(uuid4(), period_hours=24))["hours"] == []
+    assert metrics.dropped == 0

@@ -1,0 +1,108 @@
+"""What a decision log keeps, and for how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tiered_llm.metrics.record import CallRecord
+    from tiered_llm.metrics.tally import Counters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How much is kept.
+
+    Attributes:
+        days: Days for which an hour's counters are kept.
+        recent: Calls kept whole, newest first to read: for `why` and `--follow`.
+        runs: Calls of which the id is remembered. Within these a run counts once and a
+            feedback finds its call. Never less than `recent`.
+    """
+
+    days: int = 90
+    recent: int = 10_000
+    runs: int = 50_000
+
+    def __post_init__(self) -> None:
+        """Refuse what keeps nothing.
+
+        Raises:
+            ValueError: A bound below 1, or fewer runs than recent calls.
+        """
+        if min(self.days, self.recent) < 1 or self.runs < self.recent:
+            msg = "days and recent are whole numbers from 1 up, and runs is not below recent"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What somebody said of an answer.
+
+    Attributes:
+        score: From 0, bad, to 1, good.
+        comment: Their words, if any; kept with the call in the ring and nowhere else.
+    """
+
+    score: float
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One recent call.
+
+    Attributes:
+        serial: Its place in the log; later ones have higher numbers.
+        record: What is known of it.
+        feedback: The last feedback on it.
+    """
+
+    serial: int
+    record: CallRecord
+    feedback: Feedback | None = None
+
+
+class DecisionLog(Protocol):
+    """Counters by hour and tenant, recent calls, and feedback on them.
+
+    Safe for threads and forks and, where the store says so, processes. Methods wait for their
+    store: on an event loop they belong into a thread. All raise `DecisionLogError` where the
+    store cannot be reached. `tenant` is None for everybody together.
+    """
+
+    def write(self, records: Sequence[CallRecord]) -> int:
+        """Count all records that were not counted yet, or none; how many were.
+
+        A run counts once while it is among the last `Retention.runs`.
+        """
+        ...
+
+    def hours(self, tenant: str | None, first: int, last: int) -> dict[int, Counters]:
+        """The counters of each hour from the first to the last, both included; none if empty."""
+        ...
+
+    def recent(
+        self, most: int = 100, *, after: int = 0, tenant: str | None = None
+    ) -> tuple[Entry, ...]:
+        """The newest calls, oldest of them first, with serials above `after`."""
+        ...
+
+    def find(self, run_id: str) -> Entry | None:
+        """One call, if it is still among the recent ones."""
+        ...
+
+    def feedback(self, run_id: str, feedback: Feedback) -> bool:
+        """Count a feedback on a call's answer, in the call's own hour; the last one counts.
+
+        Returns:
+            False where the run is not remembered, or nobody answered it; nothing changed then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is open; a later operation opens it again."""
+        ...

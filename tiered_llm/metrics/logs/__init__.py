@@ -1,0 +1,1 @@
+"""The stores of decisions: in memory, in a SQLite file, in Redis."""

@@ -1,0 +1,61 @@
+-- Count a batch of calls, each once. Counters are whole numbers; times are seconds.
+-- KEYS    runs, order, ring, said, serial, then one hash for each hour of each scope
+-- ARGV    batch as JSON, calls kept whole, runs remembered, counters of an hour before "(other)"
+-- batch   { calls = { { run, about, record, hours = { index of KEYS, ... }, counters }, ... },
+--           lives = { seconds that each hour's hash is kept, in the order of KEYS } }
+-- returns how many were counted
+local runs, order, ring, said, serial = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local batch = cjson.decode(ARGV[1])
+local recent, remembered, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local open_ended = { t = '^t/[^/]*/[^/]*/', f = '^f/[^/]*/', e = '^e/' }
+
+local function kept(key, name)
+    local pattern = open_ended[name:sub(1, 1)]
+    if not pattern or redis.call('HEXISTS', key, name) == 1 or redis.call('HLEN', key) < most then
+        return name
+    end
+    return name:match(pattern) .. '(other)'
+end
+
+local function add(key, name, value)
+    if name:sub(1, 1) == 'x' then
+        local before = tonumber(redis.call('HGET', key, name) or 0)
+        value = math.max(before, value)
+        redis.call('HSET', key, name, string.format('%.0f', value))
+    else
+        redis.call('HINCRBY', key, kept(key, name), string.format('%.0f', value))
+    end
+end
+
+local function forget(number)
+    redis.call('HDEL', ring, number - recent)
+    redis.call('HDEL', said, number - recent)
+    local old = redis.call('HGET', order, number - remembered)
+    if old then
+        redis.call('HDEL', runs, old)
+        redis.call('HDEL', order, number - remembered)
+    end
+end
+
+local numbers = {}
+for _, call in ipairs(batch.calls) do
+    if redis.call('HEXISTS', runs, call.run) == 0 then
+        local number = redis.call('INCR', serial)
+        redis.call('HSET', runs, call.run, number .. ' ' .. call.about)
+        redis.call('HSET', order, number, call.run)
+        redis.call('HSET', ring, number, call.record)
+        for _, index in ipairs(call.hours) do
+            for name, value in pairs(call.counters) do
+                add(KEYS[index], name, value)
+            end
+        end
+        numbers[#numbers + 1] = number
+    end
+end
+for _, number in ipairs(numbers) do
+    forget(number)
+end
+for index, lives in ipairs(batch.lives) do
+    redis.call('EXPIRE', KEYS[index + 5], lives)
+end
+return #numbers
