@@ -15,7 +15,7 @@ from wiring import to
 
 from tiered_llm import AllTiersFailedError, StreamInterruptedError
 from tiered_llm.budgets import BudgetExceededError, BudgetManager
-from tiered_llm.errors import ConfigurationError
+from tiered_llm.errors import ConfigurationError, UnsupportedArgumentError
 from tiered_llm.testing import Answer, Fault
 
 LONG = Answer(text="one two three four five six seven eight nine ten")
@@ -276,3 +276,33 @@ def test_a_caller_may_want_no_answer_rather_than_a_short_one(paying, budget, at,
 def test_a_minimum_that_is_none_is_refused(paying, wrong):
     with pytest.raises(ConfigurationError, match=r"min_output_tokens.*whole tokens above 0"):
         paying().invoke("hello", to("light", min_output_tokens=wrong))
+
+
+@pytest.mark.parametrize(
+    "own", [{"n": 5}, {"extra_body": {"n": 4}}, {"extra_body": {"best_of": 3}}]
+)
+def test_several_answers_to_one_request_are_refused(paying, day, at, door, own):
+    with pytest.raises(UnsupportedArgumentError, match="above 1 cannot be held to a budget"):
+        door(paying(tier="heavy").bind(tier_kwargs={"heavy": own}), to("heavy"))
+    assert at("heavy")[0].requests == []
+    assert (day().used, day().reserved, day().orphaned) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_no_other_place_carries_a_longer_answer(paying, budget, at, name):
+    budget.record_usage("acme", "light", 99_000, 0)
+    own = {"extra_body": {name: 50_000, "top_k": 5}}
+    paying().invoke("hello", to("heavy"), tier_kwargs={"heavy": own})
+    body = at("heavy")[0].requests[-1].body
+    assert max(body.get(each, 0) for each in ("max_tokens", "max_completion_tokens")) < 1_000
+    assert body["top_k"] == 5
+
+
+def test_what_one_tier_is_sent_counts_for_it(paying, budget, at):
+    budget.record_usage("acme", "light", 95_000, 0)
+    schema = {"name": "look", "description": "x" * 5_000, "parameters": {"type": "object"}}
+    own = {"tools": [{"type": "function", "function": schema}]}
+    with pytest.raises(BudgetExceededError):
+        paying().invoke("hello", to("light"), tier_kwargs={"light": own})
+    assert at("light")[0].requests == []
+    paying().invoke("hello", to("heavy"), tier_kwargs={"light": own})

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tiered_llm.budgets import BudgetManager
+from tiered_llm.budgets import BudgetExceededError, BudgetManager, Overrun
 from tiered_llm.budgets.bound import input_bound
 from tiered_llm.budgets.bounds import MOST_FACTOR
 from tiered_llm.settings import DEFAULT_SPECS
@@ -37,7 +37,7 @@ def manager(clock, overruns):
     return BudgetManager(1_000_000, clock=clock, on_overrun=[overruns.append])
 
 
-def reserved(manager, read=100, written=100, tier="light"):
+def reserved(manager, read=1_000, written=1_000, tier="light"):
     """What is reserved now for a call of these bounds."""
     held = manager.reserve("acme", tier, read, written)
     amount = int(manager.usage("acme")["daily"].reserved)
@@ -46,54 +46,66 @@ def reserved(manager, read=100, written=100, tier="light"):
 
 
 def test_a_model_that_goes_beyond_its_bound_is_reserved_for_more(manager, overruns, caplog):
-    assert reserved(manager) == 200
-    manager.reserve("acme", "light", 100, 100).settle(100, 300)
-    [overrun] = overruns
-    assert (overrun.model_id, overrun.input_tokens, overrun.output_tokens) == (
-        LIGHT.model_id,
-        0,
-        200,
-    )
+    assert reserved(manager) == 2_000
+    manager.reserve("acme", "light", 1_000, 1_000).settle(1_000, 3_000)
+    assert overruns == [Overrun(model_id=LIGHT.model_id, input_tokens=0, output_tokens=2_000)]
     assert "ollama/qwen2.5:7b used more than its bound" in caplog.text
     assert "acme" not in caplog.text
-    assert reserved(manager) == 100 + 3 * 100
-    assert reserved(manager, tier="heavy") == 200  # of that model alone
-    manager.reserve("acme", "light", 100, 100).settle(150, 300)  # within what is reserved now
-    assert overruns[1:] == [
-        type(overrun)(model_id=LIGHT.model_id, input_tokens=50, output_tokens=0)
-    ]
-    assert reserved(manager) == 150 + 3 * 100
+    assert reserved(manager) == 1_000 + 3 * 1_000
+    assert reserved(manager, tier="heavy") == 2_000  # of that model alone
+    held = manager.reserve("acme", "light", 1_000, 1_000)
+    assert held.granted == 1_000
+    held.settle(1_500, 3_000)  # its output within what is reserved now
+    assert overruns[1:] == [Overrun(model_id=LIGHT.model_id, input_tokens=500, output_tokens=0)]
+    assert reserved(manager) == 1_500 + 3 * 1_000
 
 
 def test_with_the_factor_the_limit_holds_though_the_server_ignores_its_bound(clock):
     """It writes three times what it was granted, always: one overrun, and no second one."""
-    manager = BudgetManager(10_000, clock=clock)
+    manager = BudgetManager(100_000, clock=clock)
     billed = 0
-    for _ in range(100):
-        room = manager.usage("acme")["daily"].left
-        if room < 900:
-            break
-        held = manager.reserve("acme", "light", 100, 200)
+    while manager.usage("acme")["daily"].left > 3_500:
+        held = manager.reserve("acme", "light", 100, 1_000)
         held.settle(100, 3 * held.granted)
         billed += 100 + 3 * held.granted
-    assert billed <= 10_000
-    assert manager.usage("acme")["daily"].overrun == 400  # the first one's
+    assert 90_000 < billed <= 100_000
+    assert manager.usage("acme")["daily"].overrun == 2_000  # the first one's
 
 
 def test_calls_that_keep_within_bring_the_factor_down_again(manager):
-    manager.reserve("acme", "light", 100, 100).settle(100, 200)
+    manager.reserve("acme", "light", 1_000, 1_000).settle(1_000, 2_000)
     seen = [reserved(manager)]
-    for _ in range(400):
-        manager.reserve("acme", "light", 100, 100).settle(50, 50)
+    for _ in range(300):
+        manager.reserve("acme", "light", 1_000, 1_000).settle(50, 50)
         seen.append(reserved(manager))
     assert seen == sorted(seen, reverse=True)
-    assert seen[0] == 300
-    assert seen[-1] == 200
+    assert (seen[0], seen[-1]) == (3_000, 2_000)
+
+
+def test_so_does_time_for_calls_that_are_refused_tell_nothing(manager, clock):
+    manager.reserve("other", "light", 1_000, 1_000).settle(1_000, 10**6)
+    with pytest.raises(BudgetExceededError):
+        manager.reserve("acme", "light", 1_000, 20_000, least=20_000)
+    clock.now_s += 600
+    assert reserved(manager) == 1_000 + 32.5 * 1_000
+    clock.now_s += 20 * 600
+    assert reserved(manager) == 2_000
+
+
+def test_a_short_grant_says_nothing_of_a_model(manager):
+    manager.reserve("acme", "light", 10, 2).settle(10, 16)
+    assert reserved(manager) == 2_000
+
+
+def test_little_beyond_costs_little(manager):
+    manager.reserve("acme", "light", 1_000, 1_000).settle(1_000, 1_050)
+    assert reserved(manager) == 1_000 + 1_050
+    assert manager.reserve("acme", "light", 1_000, 9_000).granted == 9_000
 
 
 def test_no_report_shuts_a_model_off(manager):
-    manager.reserve("other", "light", 1, 1).settle(10**9, 10**9)
-    assert reserved(manager, 10, 10) == 2 * 10 * MOST_FACTOR
+    manager.reserve("other", "light", 1, 1).settle(10**8, 10**8)
+    assert reserved(manager, 1_000, 1_000) == 2 * 1_000 * MOST_FACTOR
 
 
 def test_only_an_end_that_counts_is_learnt_from(manager, overruns):
@@ -101,7 +113,7 @@ def test_only_an_end_that_counts_is_learnt_from(manager, overruns):
     held.void()
     held.settle(100, 900)
     assert overruns == []
-    assert reserved(manager) == 200
+    assert reserved(manager) == 2_000
 
 
 def test_an_exact_tokenizer_replaces_the_bytes_of_its_model(clock, caplog):

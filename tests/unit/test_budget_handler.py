@@ -8,11 +8,15 @@ import ollama
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import FakeListLLM
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.prompts import ChatPromptTemplate
 
 from tiered_llm.budgets import BudgetCallbackHandler, BudgetExceededError, BudgetManager
+from tiered_llm.providers.billing import usage_of
+from tiered_llm.settings import DEFAULT_SPECS
 from tiered_llm.testing import FakeChatModel
+from tiered_llm.tiers import Tier
 
 MESSAGES = [HumanMessage("hi")]
 
@@ -145,3 +149,27 @@ def test_ends_that_nobody_began_are_ignored(budget):
     handler.on_llm_end(LLMResult(generations=[]), run_id=uuid4())
     handler.on_llm_error(KeyError(), run_id=uuid4())
     assert budget.usage("acme")["daily"].orphaned == 0
+
+
+def test_a_foreign_model_is_not_counted_by_a_tiers_tokenizer(config):
+    light = DEFAULT_SPECS[Tier.LIGHT]
+    budget = BudgetManager(20_000, tokenizers={light.model_id: lambda messages, tools: 1})
+    foreign = BudgetCallbackHandler(budget, tenant_id="acme")
+    with pytest.raises(BudgetExceededError):
+        FakeChatModel().invoke("x" * 15_000, {"callbacks": [foreign]})
+    named = BudgetCallbackHandler(budget, tenant_id="acme", tier=light)
+    FakeChatModel().invoke("x" * 15_000, {"callbacks": [named]})
+
+
+def test_several_answers_carry_the_usage_of_the_request_once(budget):
+    usage = {"input_tokens": 50, "output_tokens": 9_500, "total_tokens": 9_550}
+    answers = [ChatGeneration(message=AIMessage("a", usage_metadata=usage)) for _ in range(5)]
+    assert usage_of(LLMResult(generations=[answers])) == (50, 9_500)
+    assert usage_of(LLMResult(generations=[answers, answers])) == (100, 19_000)
+
+
+@pytest.mark.parametrize("wrong", [{"output_tokens": -5}, {"input_tokens": 10**20}])
+def test_what_no_server_can_have_used_is_not_told(wrong):
+    usage = {"input_tokens": 5, "output_tokens": 5, "total_tokens": 10, **wrong}
+    answer = ChatGeneration(message=AIMessage("a", usage_metadata=usage))
+    assert usage_of(LLMResult(generations=[[answer]])) is None

@@ -331,3 +331,11 @@ def test_a_tier_that_is_no_chat_model_is_charged_what_was_reserved(clock):
     day = manager.usage("a")["daily"]
     assert (day.used, day.reserved) == (9, 0), "the second call's heavy tier"
     assert day.orphaned > 2 * 8_192
+
+
+def test_a_tenants_limits_are_checked_when_they_are_given(clock):
+    manager = BudgetManager(10_000, clock=clock, tenant_limits={"acme": {"daily": 100}})
+    assert manager.usage("acme")["daily"].limit == 100
+    for wrong in ({"weekly": 5}, {"daily": -5}, {"tenant/daily": 10**16}):
+        with pytest.raises(ConfigurationError):
+            BudgetManager(10_000, clock=clock, tenant_limits={"acme": wrong})

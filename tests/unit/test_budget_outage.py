@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 
@@ -136,7 +137,7 @@ def test_what_was_used_without_the_store_is_charged_once_and_where_it_was_used(
         allowing.reconcile()
     clock.now_s += 86_400  # the next day
     store.come_back()
-    assert allowing.reconcile() == 2
+    assert allowing.reconcile() == 3  # two tenants, and the reservation that may have been made
     assert allowing.reconcile() == 0
     assert used(allowing) == (0, 0, 0)
     assert int(allowing.usage("acme")["monthly"].used) == 600
@@ -177,8 +178,6 @@ def test_an_end_that_the_store_could_not_be_told_is_told_later(posture, store, c
 
 
 async def test_so_is_one_whose_caller_is_cancelled(allowing, monkeypatch):
-    import asyncio
-
     held = await allowing.areserve("acme", "light", 600, 400)
     begun = asyncio.Event()
 
@@ -233,7 +232,7 @@ def test_what_is_owed_is_bounded(allowing, store, monkeypatch, caplog):
             allowing.reserve(tenant, "light", 10, 10).settle(10, 10)
     assert "too much is owed" in caplog.text
     store.come_back()
-    assert allowing.reconcile() == 2
+    assert allowing.reconcile() == 3
 
 
 @pytest.mark.parametrize(
@@ -292,3 +291,67 @@ class Broken(FakeChatModel):
 
     def _generate(self, *_, **__):
         raise self.error
+
+
+class Unheard(SqliteLedger):
+    """Reserves, and its reply is lost."""
+
+    def reserve(self, ask):
+        super().reserve(ask)
+        raise LedgerError("the reply was lost")
+
+    async def areserve(self, ask):
+        await super().areserve(ask)
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    "posture", [{}, {"on_store_error": "allow", "store_error_allowance": 9_999}]
+)
+def test_a_reservation_whose_reply_was_lost_is_freed(tmp_path, clock, posture):
+    ledger = Unheard(str(tmp_path / "budgets.db"), clock)
+    manager = BudgetManager(10_000, store=ledger, clock=clock, **posture)
+    if posture:
+        manager.reserve("acme", "light", 600, 400).settle(50, 50)
+    else:
+        with pytest.raises(LedgerError):
+            manager.reserve("acme", "light", 600, 400)
+    assert used(manager) == (0, 1_000, 0)
+    manager.reconcile()
+    assert used(manager) == (100 if posture else 0, 0, 0)
+    ledger.close()
+
+
+async def test_so_is_one_whose_caller_was_cancelled(tmp_path, clock):
+    ledger = Unheard(str(tmp_path / "budgets.db"), clock)
+    manager = BudgetManager(10_000, store=ledger, clock=clock)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await manager.areserve("acme", "light", 600, 400)
+    assert used(manager) == (0, 1_000, 0)
+    await manager.areconcile()
+    assert used(manager) == (0, 0, 0)
+    ledger.close()
+
+
+def test_what_the_store_will_never_take_stops_nobody(allowing, monkeypatch, caplog):
+    held = allowing.reserve("acme", "light", 600, 400)
+    with monkeypatch.context() as patch:
+        patch.setattr(allowing.ledger, "settle", lambda *_: (_ for _ in ()).throw(LedgerError("x")))
+        with pytest.raises(LedgerError):
+            held.settle(50, 50)
+        patch.setattr(
+            allowing.ledger, "settle", lambda *_: (_ for _ in ()).throw(OverflowError("x"))
+        )
+        assert allowing.reserve("acme", "light", 1, 1).granted == 1
+    assert "refused what it was owed: OverflowError" in caplog.text
+    assert allowing.reconcile() == 0
+
+
+@pytest.mark.parametrize("usage", [(-1, 5), (5, -50_000), (10**20, 5)])
+def test_what_nobody_can_have_used_is_no_usage(allowing, usage):
+    held = allowing.reserve("acme", "light", 600, 400)
+    with pytest.raises(ValueError, match="from 0 to"):
+        held.settle(*usage)
+    held.orphan()
+    assert used(allowing) == (0, 0, 1_000)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tiered_llm.budgets.exceeded import BudgetExceededError
 
+_LARGEST = {"tokens": 10**15, "cost_units": 10**9, "usd": 10**6}  # what stores count exactly
 _RIGHT = "resume the graph with {'limit': N}, the new limit in the budget's unit, or with 'stop'"
 
 
@@ -36,7 +37,7 @@ def wanted_limit(refusal: BudgetExceededError) -> Decimal | None:
         limit = Decimal(str(answer))
     except InvalidOperation:
         limit = Decimal("NaN")
-    if isinstance(answer, bool) or not limit.is_finite() or limit <= 0:
+    if isinstance(answer, bool) or not limit.is_finite() or not 0 < limit <= _LARGEST[refusal.unit]:
         refusal.add_note(f"the answer to the interrupt was not understood: {_RIGHT}")
         raise refusal
     return limit

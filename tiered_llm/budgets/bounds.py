@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+    from tiered_llm.clock import Clock
     from tiered_llm.tiers import TierSpec
 
 _log = logging.getLogger("tiered_llm.budgets")
@@ -23,10 +24,13 @@ TokenCounter: TypeAlias = "Callable[[Sequence[BaseMessage], Sequence[Any]], int]
 """Messages and what describes the tools → the input tokens that the server will bill."""
 
 MOST_FACTOR = 64.0
-"""No report of a server makes a model dearer than this: a wrong one must not shut it off."""
+"""No report of a server makes a model dearer than this."""
 
-_CALMING, _NEARLY_ONE = 0.98, 1.01
-"""What is left of a factor's excess after a call that kept within its bounds; when none is."""
+_CALMING, _HALF_LIFE_S, _NEARLY_ONE = 0.98, 600.0, 1.01
+"""What is left of a factor's excess after a call that kept within; when half is; when none is."""
+
+_LEAST_BOUND = 256
+"""Tokens below which a bound says nothing of a model: a short grant is easily doubled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +68,11 @@ PLAIN = Factor()
 class Bounds:
     """Bounds by bytes, or by an exact tokenizer; wider for models that went beyond theirs."""
 
-    def __init__(self, tokenizers: Mapping[str, TokenCounter]) -> None:
+    def __init__(self, tokenizers: Mapping[str, TokenCounter], clock: Clock) -> None:
         """Take the exact tokenizers, by `model_id`."""
-        self._tokenizers = dict(tokenizers)
+        self._tokenizers, self._clock = dict(tokenizers), clock
         self._failed: set[str] = set()
-        self._factors: dict[str, Factor] = {}
+        self._factors: dict[str, tuple[Factor, float]] = {}
         self._lock = threading.RLock()  # a garbage-collected stream may settle within a call
 
     def input_tokens(
@@ -85,29 +89,37 @@ class Bounds:
 
     def factor(self, spec: TierSpec) -> Factor:
         """By how much more than its bounds a model is reserved for."""
-        return self._factors.get(spec.model_id, PLAIN)
+        known = self._factors.get(spec.model_id)
+        if known is None:
+            return PLAIN
+        factor, at_s = known
+        left = 0.5 ** ((self._clock.monotonic_s() - at_s) / _HALF_LIFE_S)
+        return Factor(_calmer(factor.read, left), _calmer(factor.written, left))
 
     def noted(
-        self, spec: TierSpec, factor: Factor, bounds: tuple[int, int], used: tuple[int, int]
+        self,
+        spec: TierSpec,
+        bounds: tuple[int, int],
+        reserved: tuple[int, int],
+        used: tuple[int, int],
     ) -> Overrun | None:
         """Learn from a settled call: its bounds and its use, each of input and output.
 
-        One that went beyond raises its model's factor at once; those that keep within let it
-        come down again, slowly.
+        One that went beyond raises its model's factor at once; those that keep within, and time,
+        let it come down again.
 
         Args:
             spec: The model that was asked.
-            factor: The factor that it was reserved with.
-            bounds: Its bounds, without the factor.
+            bounds: Its bounds, without a factor.
+            reserved: What was reserved for it.
             used: What the server told.
 
         Returns:
             What was used beyond the reservation; None for nothing.
         """
-        seen = [now / max(most, 1) for now, most in zip(used, bounds, strict=True)]
+        seen = [now / max(most, _LEAST_BOUND) for now, most in zip(used, bounds, strict=True)]
         if max(seen) > 1 or spec.model_id in self._factors:
-            self._learn(spec.model_id, *seen)
-        reserved = widened(bounds[0], factor.read), widened(bounds[1], factor.written)
+            self._learn(spec, *seen)
         read, written = used[0] - reserved[0], used[1] - reserved[1]
         if max(read, written) <= 0:
             return None
@@ -115,12 +127,17 @@ class Bounds:
             model_id=spec.model_id, input_tokens=max(0, read), output_tokens=max(0, written)
         )
 
-    def _learn(self, model_id: str, read: float, written: float) -> None:
+    def _learn(self, spec: TierSpec, read: float, written: float) -> None:
         with self._lock:
-            old = self._factors.pop(model_id, PLAIN)
-            new = Factor(_next(old.read, read), _next(old.written, written))
-            if new != PLAIN:
-                self._factors[model_id] = new
+            old = self.factor(spec)
+            wanted = (
+                max(_calmer(old.read, _CALMING), min(read, MOST_FACTOR)),
+                max(_calmer(old.written, _CALMING), min(written, MOST_FACTOR)),
+            )
+            if max(wanted) < _NEARLY_ONE:
+                self._factors.pop(spec.model_id, None)
+            else:
+                self._factors[spec.model_id] = Factor(*wanted), self._clock.monotonic_s()
 
     def _say_once(self, model_id: str, error: Exception) -> None:
         if model_id not in self._failed:
@@ -134,7 +151,7 @@ def widened(amount: int, factor: float) -> int:
     return amount if factor == 1.0 else ceil(amount * factor)
 
 
-def _next(old: float, seen: float) -> float:
-    """A factor after one more call."""
-    wanted = max(1.0 + (old - 1.0) * _CALMING, seen)
-    return 1.0 if wanted < _NEARLY_ONE else min(MOST_FACTOR, wanted)
+def _calmer(factor: float, left: float) -> float:
+    """A factor of whose excess so much is left."""
+    calmer = 1.0 + (factor - 1.0) * left
+    return 1.0 if calmer < _NEARLY_ONE else calmer

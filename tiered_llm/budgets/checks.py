@@ -11,7 +11,7 @@ from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.settings.budget import DEFAULT_RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from decimal import Decimal
 
     from tiered_llm.budgets.windows import Period
@@ -43,6 +43,11 @@ def checked_allowance(
     if on_store_error not in {None, "deny", "allow"}:
         wrong = f"{on_store_error!r} cannot work"
         raise refusal(key="on_store_error", wrong=wrong, right="'deny' or 'allow'")
+    if on_store_error is None and allowance and all(rule.mode == "soft" for rule in rules):
+        return allowance
+    if on_store_error is None and allowance:
+        right = "name on_store_error='allow' with it"
+        raise refusal(key="store_error_allowance", wrong="an allowance alone", right=right)
     if on_store_error is None:
         return None if all(rule.mode == "soft" for rule in rules) else 0
     if on_store_error == "deny":
@@ -92,6 +97,24 @@ def checked_zone(
         return zone
     zone_info(zone)
     return lambda _tenant: zone
+
+
+def checked_limits(
+    rules: Sequence[BudgetRule], limits: Mapping[str, Mapping[str, float | Decimal]]
+) -> dict[str, dict[str, float | Decimal]]:
+    """Tenants' own limits by the full names of their budgets.
+
+    Raises:
+        ConfigurationError: There is no such budget, or no such limit.
+    """
+    found: dict[str, dict[str, float | Decimal]] = {}
+    for tenant, own in limits.items():
+        found[tenant] = {}
+        for name, limit in own.items():
+            rule, period = named_rule(rules, name)
+            checked_parts(rule, name, limit)
+            found[tenant][f"{rule.name}/{period}"] = limit
+    return found
 
 
 def named_rule(rules: Sequence[BudgetRule], name: str) -> tuple[BudgetRule, Period]:

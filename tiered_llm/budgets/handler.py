@@ -14,7 +14,7 @@ from langchain_core.messages import HumanMessage
 from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.plan import Payer
 from tiered_llm.providers.billing import usage_of, was_refused
-from tiered_llm.tiers import Tier
+from tiered_llm.tiers import Tier, TierSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
     from tiered_llm.budgets.manager import BudgetManager
     from tiered_llm.budgets.reservation import Reservation
-    from tiered_llm.tiers import TierSpec
 
 _log = logging.getLogger("tiered_llm.budgets")
 
 _LONGEST_ANSWER = ("max_tokens", "max_completion_tokens", "max_output_tokens", "num_predict")
 """What models call it in their invocation parameters."""
+
+_FORMATS = ("response_format", "format")
 
 
 class BudgetCallbackHandler(BaseCallbackHandler):
@@ -64,11 +65,12 @@ class BudgetCallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Say who pays, and by which tier's weight and price."""
         self._manager, self._spec = manager, manager.spec_of(tier)
+        self._is_named = isinstance(tier, TierSpec)
         self._payer = Payer(
             tenant_id=None if tenant_id is None else str(tenant_id), user_id=user_id, agent=agent
         )
         self._held: dict[UUID, tuple[Reservation, BaseException | None]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a garbage-collected stream may end within a call
 
     def on_chat_model_start(
         self,
@@ -124,15 +126,20 @@ class BudgetCallbackHandler(BaseCallbackHandler):
         asked = [parameters.get(name) for name in _LONGEST_ANSWER]
         wanted = next((n for n in asked if isinstance(n, int) and n > 0), None)
         most = wanted or self._manager.output_bound
-        held = self._manager.reserve(
-            self._payer,
-            self._spec,
-            self._manager.input_bound(self._spec, messages, parameters.get("tools") or []),
-            most,
-            least=most,
-        )
+        spec = self._asked(parameters)
+        described = [*(parameters.get("tools") or []), *(parameters.get("functions") or [])]
+        described += [parameters[name] for name in _FORMATS if parameters.get(name)]
+        bound = self._manager.input_bound(spec, messages, described)
+        held = self._manager.reserve(self._payer, spec, bound, most, least=most)
         with self._lock:
             self._held[run_id] = held, sys.exception()  # the caller's own: no part of the run
+
+    def _asked(self, parameters: dict[str, Any]) -> TierSpec:
+        """The model that is asked: of a tier no more than weight and price are meant."""
+        if self._is_named:
+            return self._spec
+        named = parameters.get("model") or parameters.get("model_name") or "model"
+        return self._spec.model_copy(update={"model_id": f"foreign/{named}"})
 
     def _take(self, run_id: UUID) -> tuple[Reservation | None, BaseException | None]:
         with self._lock:
@@ -146,3 +153,6 @@ def _kept_from_the_caller() -> Iterator[None]:
         yield
     except LedgerError as error:
         _log.warning("the end of a call could not be recorded and stays charged: %s", error)
+    except Exception as error:  # noqa: BLE001  # nor must anything else
+        kind = type(error).__name__
+        _log.warning("the end of a call could not be recorded and stays charged: %s", kind)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from tiered_llm.budgets.alerting import Alerting
-from tiered_llm.budgets.bounds import Bounds
+from tiered_llm.budgets.bounds import Bounds, widened
 from tiered_llm.budgets.checks import (
     checked_allowance,
+    checked_limits,
     checked_parts,
     checked_rules,
     checked_thresholds,
@@ -24,7 +26,7 @@ from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.exceeded import BudgetExceededError
 from tiered_llm.budgets.ledger import Granted, Refused, Stale
 from tiered_llm.budgets.opening import open_ledger
-from tiered_llm.budgets.outage import Outage
+from tiered_llm.budgets.outage import Late, Outage
 from tiered_llm.budgets.overview import Overview
 from tiered_llm.budgets.plan import Draft, Payer, Plan
 from tiered_llm.budgets.reservation import Reservation, UnheldReservation
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 """Windows may end between writing an ask and the ledger's reading it; not three times in a row."""
+
+_AT_A_TIME = 20
+"""Things that the store is told by a call that finds it back: no caller pays for a long outage."""
 
 
 class BudgetManager:
@@ -121,7 +126,7 @@ class BudgetManager:
         given = rules_from(default_daily_limit, default_monthly_limit) if rules is None else rules
         self.plan = Plan(
             rules=checked_rules(given),
-            tenant_limits=dict(tenant_limits or {}),
+            tenant_limits=checked_limits(checked_rules(given), tenant_limits or {}),
             zone=checked_zone(time_zone),
             thresholds=checked_thresholds(thresholds),
             lease_s=lease_s,
@@ -133,7 +138,7 @@ class BudgetManager:
         self._desk = Desk(
             ledger=open_ledger(store, clock) if isinstance(store, str) else store,
             outage=Outage(allowance, clock),
-            bounds=Bounds(tokenizers or {}),
+            bounds=Bounds(tokenizers or {}, clock),
             alerting=Alerting(on_alert=tuple(on_alert), on_overrun=tuple(on_overrun)),
             cut_margin=cut_margin,
         )
@@ -228,12 +233,13 @@ class BudgetManager:
         try:
             held = self._held(draft)
         except LedgerError as error:
+            self._unsure(draft, attempt_id)
             if not outage.excuses(error):
                 raise
             return self._unheld(draft, error)
         if outage.has_debts:
             with suppress(LedgerError):
-                self.reconcile()
+                outage.settle_up(self.ledger, self._desk.alerting, _AT_A_TIME)
         return held
 
     async def areserve(  # noqa: PLR0913  # what a call is
@@ -254,13 +260,29 @@ class BudgetManager:
         try:
             held = await self._aheld(draft)
         except LedgerError as error:
+            self._unsure(draft, attempt_id)
             if not outage.excuses(error):
                 raise
             return self._unheld(draft, error)
+        except asyncio.CancelledError:
+            self._unsure(draft, attempt_id)
+            raise
         if outage.has_debts:
-            with suppress(LedgerError):
-                await self.areconcile()
+            try:
+                with suppress(LedgerError):
+                    await outage.asettle_up(self.ledger, self._desk.alerting, _AT_A_TIME)
+            except asyncio.CancelledError:
+                outage.end_late(held.unused)
+                raise
         return held
+
+    def _unsure(self, draft: Draft, attempt_id: str | None) -> None:
+        """A reservation may have been made of which nobody was told: it is voided later.
+
+        Not one whose id is the caller's own: the caller may ask with it again.
+        """
+        if attempt_id is None:
+            self._desk.outage.void_late(Late(draft.payer.group, draft.lease, None))
 
     def _held(self, draft: Draft) -> Reservation:
         now_s = self.ledger.now_s()
@@ -283,7 +305,9 @@ class BudgetManager:
         return self._reservation(draft, ask, answer)
 
     def _unheld(self, draft: Draft, error: LedgerError | None = None) -> Reservation:
-        granted = self._desk.outage.take(draft.input_tokens, draft.least, draft.most)
+        read, written = draft.factor.read, draft.factor.written
+        least, most = widened(draft.least, written), widened(draft.most, written)
+        granted = self._desk.outage.take(widened(draft.input_tokens, read), least, most)
         if granted is None:
             msg = "the store of budgets is away, and this process has used what it may without it"
             raise LedgerError(msg) from error
@@ -301,11 +325,11 @@ class BudgetManager:
         Raises:
             LedgerError: It is away still; nothing is forgotten.
         """
-        return self._desk.outage.settle_up(self.ledger)
+        return self._desk.outage.settle_up(self.ledger, self._desk.alerting)
 
     async def areconcile(self) -> int:
         """As `reconcile`, on the event loop."""
-        return await self._desk.outage.asettle_up(self.ledger)
+        return await self._desk.outage.asettle_up(self.ledger, self._desk.alerting)
 
     def _draft(  # noqa: PLR0913, PLR0917  # what a call is
         self,
@@ -344,9 +368,9 @@ class BudgetManager:
             ask=ask,
             spec=draft.spec,
             rules=self.plan.rules_of(draft),
-            granted=granted,
+            granted=max(draft.least, int(granted / draft.factor.written)),
             input_tokens=draft.input_tokens,
-            factor=draft.factor,
+            reserved=(widened(draft.input_tokens, draft.factor.read), granted),
         )
 
     def _exceeded(self, refused: Refused) -> BudgetExceededError:
@@ -448,6 +472,8 @@ class BudgetManager:
 
     def cap(self, payer: Payer) -> Tier | None:
         """The highest tier that a payer's `degrade` budgets still allow; None for any."""
+        if self._desk.outage.is_away:
+            return None
         try:
             return self._overview.cap(payer)
         except LedgerError as error:
@@ -457,6 +483,8 @@ class BudgetManager:
 
     async def acap(self, payer: Payer) -> Tier | None:
         """As `cap`, on the event loop."""
+        if self._desk.outage.is_away:
+            return None
         try:
             return await self._overview.acap(payer)
         except LedgerError as error:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import uuid
 from collections import deque
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from tiered_llm.budgets.errors import LedgerError, LedgerLostError
 
 if TYPE_CHECKING:
-    from tiered_llm.budgets.ledger import Ask, Ledger
+    from tiered_llm.budgets.alerting import Alerting
+    from tiered_llm.budgets.ledger import Ask, Ledger, Settled
     from tiered_llm.clock import Clock
 
 _log = logging.getLogger("tiered_llm.budgets")
@@ -46,13 +49,13 @@ class Spent:
         for at, amount in enumerate(amounts):
             self.amounts[at] += amount
 
-    def tell(self, ledger: Ledger) -> None:
+    def tell(self, ledger: Ledger) -> Settled:
         """Charge it."""
-        ledger.record(self.ask, tuple(self.amounts))
+        return ledger.record(self.ask, tuple(self.amounts))
 
-    async def atell(self, ledger: Ledger) -> None:
+    async def atell(self, ledger: Ledger) -> Settled:
         """As `tell`, on the event loop."""
-        await ledger.arecord(self.ask, tuple(self.amounts))
+        return await ledger.arecord(self.ask, tuple(self.amounts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +74,17 @@ class Late:
     amounts: tuple[int, ...] | None
     tokens: int = 0
 
-    def tell(self, ledger: Ledger) -> None:
+    def tell(self, ledger: Ledger) -> Settled:
         """End it now."""
         if self.amounts is None:
-            ledger.void(self.group, self.lease)
-        else:
-            ledger.settle(self.group, self.lease, self.amounts)
+            return ledger.void(self.group, self.lease)
+        return ledger.settle(self.group, self.lease, self.amounts)
 
-    async def atell(self, ledger: Ledger) -> None:
+    async def atell(self, ledger: Ledger) -> Settled:
         """As `tell`, on the event loop."""
         if self.amounts is None:
-            await ledger.avoid(self.group, self.lease)
-        else:
-            await ledger.asettle(self.group, self.lease, self.amounts)
+            return await ledger.avoid(self.group, self.lease)
+        return await ledger.asettle(self.group, self.lease, self.amounts)
 
 
 class Outage:
@@ -148,6 +149,7 @@ class Outage:
                 return
             key = (ask.group, tuple(line.account for line in ask.lines))
             if key not in self._spent and len(self._spent) >= MOST_ACCOUNTS:
+                self._taken -= used
                 self._drop("what a tenant used while the store was away")
                 return
             fresh = Spent(replace(ask, lease=uuid.uuid4().hex), [0] * len(amounts))
@@ -161,8 +163,14 @@ class Outage:
             else:
                 self._drop("the end of a call, which stays charged in full")
 
-    def settle_up(self, ledger: Ledger) -> int:
-        """Tell the store all that it missed.
+    def void_late(self, late: Late) -> None:
+        """Remember a reservation that may have been made; ends of calls go before it."""
+        with self._lock:
+            if len(self._late) < MOST_LATE // 2:
+                self._late.append(late)
+
+    def settle_up(self, ledger: Ledger, alerting: Alerting, most: float = inf) -> int:
+        """Tell the store what it missed, `most` things of it.
 
         Returns:
             How many things it was told.
@@ -171,25 +179,29 @@ class Outage:
             LedgerError: It is away still; what it was not told is kept.
         """
         told = 0
-        while (debt := self._next()) is not None:
+        while told < most and (debt := self._next()) is not None:
             try:
-                debt.tell(ledger)
-            except BaseException:
+                alerting.alerts(debt.tell(ledger).alerts)
+            except (LedgerError, KeyboardInterrupt):
                 self._back(debt)
                 raise
+            except Exception as error:  # noqa: BLE001  # it would never be taken
+                self._refused(error)
             self._told(debt)
             told += 1
         return told
 
-    async def asettle_up(self, ledger: Ledger) -> int:
+    async def asettle_up(self, ledger: Ledger, alerting: Alerting, most: float = inf) -> int:
         """As `settle_up`, on the event loop."""
         told = 0
-        while (debt := self._next()) is not None:
+        while told < most and (debt := self._next()) is not None:
             try:
-                await debt.atell(ledger)
-            except BaseException:
+                alerting.alerts((await debt.atell(ledger)).alerts)
+            except (LedgerError, asyncio.CancelledError, KeyboardInterrupt):
                 self._back(debt)
                 raise
+            except Exception as error:  # noqa: BLE001  # it would never be taken
+                self._refused(error)
             self._told(debt)
             told += 1
         return told
@@ -212,6 +224,10 @@ class Outage:
         with self._lock:
             self._taken -= debt.tokens
 
+    def _refused(self, error: Exception) -> None:
+        _log.error("the store refused what it was owed: %s", type(error).__name__)
+
     def _drop(self, what: str) -> None:
         self._dropped += 1
-        _log.error("%s was forgotten: too much is owed to the store (%d)", what, self._dropped)
+        if self._dropped == 1:
+            _log.error("%s was forgotten: too much is owed to the store", what)

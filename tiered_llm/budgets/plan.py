@@ -14,6 +14,7 @@ from tiered_llm.errors import ConfigurationError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from decimal import Decimal
 
     from tiered_llm.budgets.windows import Period
     from tiered_llm.tiers import TierSpec
@@ -82,7 +83,7 @@ class Plan:
     """
 
     rules: tuple[BudgetRule, ...]
-    tenant_limits: Mapping[str, Mapping[str, int]]
+    tenant_limits: Mapping[str, Mapping[str, float | Decimal]]
     zone: Callable[[str | None], str]
     thresholds: tuple[int, ...]
     lease_s: float
@@ -103,8 +104,8 @@ class Plan:
             group=draft.payer.group,
             lease=draft.lease,
             lines=(*lines, tracked),
-            least=draft.least,
-            most=draft.most,
+            least=widened(draft.least, draft.factor.written),
+            most=widened(draft.most, draft.factor.written),
             ttl_s=self.lease_s,
             releases=self.releases,
         )
@@ -151,7 +152,7 @@ class Plan:
         zone = zone_info(self.zone(payer.tenant_id))
         own = self.tenant_limits.get(payer.tenant_id or "", {})
         fixed = widened(rule.cost(spec, input_tokens, 0), factor.read) if spec else 0
-        per_token = widened(rule.cost(spec, 0, 1), factor.written) if spec else 0
+        per_token = rule.cost(spec, 0, 1) if spec else 0
         lines = []
         for period in ("monthly",) if rule is TRACKING else PERIODS:
             name = f"{rule.name}/{period}"

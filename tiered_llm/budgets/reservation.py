@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Self
 
-from tiered_llm.budgets.bounds import PLAIN, Factor
+from tiered_llm.budgets.errors import LedgerError
 from tiered_llm.budgets.ledger import Settled
 from tiered_llm.budgets.outage import Late
+from tiered_llm.providers.billing import MOST_TOKENS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from tiered_llm.budgets.ledger import Ask
     from tiered_llm.budgets.rules import BudgetRule
     from tiered_llm.tiers import TierSpec
+
+
+_UNTOLD = (LedgerError, asyncio.CancelledError, KeyboardInterrupt)
+"""After which nobody knows whether the store was told; what else is raised would be again."""
 
 
 class Reservation:
@@ -45,13 +51,18 @@ class Reservation:
         rules: tuple[BudgetRule, ...],
         granted: int,
         input_tokens: int,
-        factor: Factor = PLAIN,
+        reserved: tuple[int, int],
     ) -> None:
-        """Take what was granted."""
+        """Take what was granted; `reserved` is more where the model goes beyond its bounds."""
         self._desk, self._ask, self._spec, self._rules = desk, ask, spec, rules
-        self._factor = factor
+        self._reserved = reserved
         self.granted, self.input_tokens = granted, input_tokens
         self._ended = False
+
+    @property
+    def unused(self) -> Late:
+        """What ends it as if it had never been made."""
+        return Late(self._ask.group, self._ask.lease, None)
 
     @property
     def counts_seen(self) -> bool:
@@ -63,11 +74,12 @@ class Reservation:
 
         Raises:
             LedgerError: The store is away; it is told later.
+            ValueError: No numbers of tokens; the reservation stays as it is.
         """
         late = self._ending(input_tokens, output_tokens)
         try:
             settled = self._desk.ledger.settle(late.group, late.lease, late.amounts or ())
-        except BaseException:
+        except _UNTOLD:
             self._desk.outage.end_late(late)
             raise
         return self._told(settled, input_tokens, output_tokens)
@@ -81,7 +93,7 @@ class Reservation:
         late = self._ending(None)
         try:
             return self._desk.ledger.void(late.group, late.lease)
-        except BaseException:
+        except _UNTOLD:
             self._desk.outage.end_late(late)
             raise
 
@@ -101,7 +113,7 @@ class Reservation:
         late = self._ending(input_tokens, output_tokens)
         try:
             settled = await self._desk.ledger.asettle(late.group, late.lease, late.amounts or ())
-        except BaseException:
+        except _UNTOLD:
             self._desk.outage.end_late(late)
             raise
         return self._told(settled, input_tokens, output_tokens)
@@ -111,7 +123,7 @@ class Reservation:
         late = self._ending(None)
         try:
             return await self._desk.ledger.avoid(late.group, late.lease)
-        except BaseException:
+        except _UNTOLD:
             self._desk.outage.end_late(late)
             raise
 
@@ -150,6 +162,9 @@ class Reservation:
             await self.aorphan()
 
     def _ending(self, input_tokens: int | None, output_tokens: int = 0) -> Late:
+        if not (0 <= (input_tokens or 0) <= MOST_TOKENS and 0 <= output_tokens <= MOST_TOKENS):
+            msg = f"tokens used must be from 0 to {MOST_TOKENS:,}"
+            raise ValueError(msg)
         self._ended = True
         amounts = None if input_tokens is None else self._amounts(input_tokens, output_tokens)
         return Late(self._ask.group, self._ask.lease, amounts)
@@ -172,7 +187,7 @@ class Reservation:
         self._desk.alerting.alerts(settled.alerts)
         if settled.ended in {"settled", "corrected"}:
             bounds, used = (self.input_tokens, self.granted), (input_tokens, output_tokens)
-            overrun = self._desk.bounds.noted(self._spec, self._factor, bounds, used)
+            overrun = self._desk.bounds.noted(self._spec, bounds, self._reserved, used)
             if overrun is not None:
                 self._desk.alerting.overrun(overrun)
         return settled
@@ -209,7 +224,7 @@ class UnheldReservation(Reservation):
         if self._ended:
             return Settled(ended="already")
         self._ended = True
-        taken, used = self.input_tokens + self.granted, input_tokens + output_tokens
+        taken, used = sum(self._reserved), input_tokens + output_tokens
         amounts = self._amounts(input_tokens, output_tokens)
         self._desk.outage.ended(self._ask, taken, used, amounts)
         return Settled(ended="settled", overrun=max(0, used - taken))

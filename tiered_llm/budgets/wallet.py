@@ -9,7 +9,7 @@ from tiered_llm.budgets.asking import wanted_limit
 from tiered_llm.budgets.exceeded import BudgetExceededError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from decimal import Decimal
 
     from langchain_core.messages import BaseMessage
@@ -28,15 +28,15 @@ class CallWallet:
         manager: BudgetManager,
         payer: Payer,
         messages: Sequence[BaseMessage],
-        tools: Sequence[Any] = (),
+        tools: Callable[[Tier], Sequence[Any]] = lambda _tier: (),
         *,
         least: int = 1,
     ) -> None:
-        """Take who pays, what is sent, and below how many tokens of output it is not."""
+        """Take who pays, what each tier is sent, and below how many tokens of output it is not."""
         self._least = least
         self._manager, self._payer = manager, payer
         self._messages, self._tools = messages, tools
-        self._bounds: dict[str, int] = {}
+        self._bounds: dict[tuple[Tier, str], int] = {}
         self._around = copy_context() if manager.may_ask else None  # where the graph runs
 
     def cap(self) -> Tier | None:
@@ -56,7 +56,7 @@ class CallWallet:
             GraphInterrupt: There is no room, and the graph's human is asked for some.
         """
         given = (self._payer, spec, self._input_bound(spec), max_output_tokens)
-        least = min(self._least, max_output_tokens or self._least)
+        least = min(self._least, max_output_tokens or self._manager.output_bound)
         while True:
             try:
                 return self._manager.reserve(*given, least=least)
@@ -69,7 +69,7 @@ class CallWallet:
     async def areserve(self, spec: TierSpec, max_output_tokens: int | None) -> Reservation:
         """As `reserve`, on the event loop."""
         given = (self._payer, spec, self._input_bound(spec), max_output_tokens)
-        least = min(self._least, max_output_tokens or self._least)
+        least = min(self._least, max_output_tokens or self._manager.output_bound)
         while True:
             try:
                 return await self._manager.areserve(*given, least=least)
@@ -87,9 +87,9 @@ class CallWallet:
         return None if limit is None else (f"{refusal.rule}/{refusal.period}", limit)
 
     def _input_bound(self, spec: TierSpec) -> int:
-        """Worked out once for each model: attempts of one call send the same."""
-        bound = self._bounds.get(spec.model_id)
-        if bound is None:
-            bound = self._manager.input_bound(spec, self._messages, self._tools)
-            self._bounds[spec.model_id] = bound
-        return bound
+        """Worked out once for each tier: a second attempt sends the same."""
+        key = (spec.tier, spec.model_id)
+        if key not in self._bounds:
+            tools = self._tools(spec.tier)
+            self._bounds[key] = self._manager.input_bound(spec, self._messages, tools)
+        return self._bounds[key]

@@ -141,7 +141,7 @@ def _seconds(value: Any) -> float:
 
 
 def _tokens(value: Any) -> int:
-    tokens = int(value)
+    tokens = int(value) if isinstance(value, int) or math.isfinite(float(value)) else 0
     if tokens != value or tokens < 1:
         msg = f"{value!r} is no number of tokens"
         raise ValueError(msg)

@@ -94,10 +94,13 @@ def _wallet(
 ) -> CallWallet:
     agent = context.agent_spec.name if context.agent_spec else ""
     payer = Payer(tenant_id=context.tenant_id, user_id=context.user_id, agent=agent or None)
-    sent = [*call.shape.described, *(call.arguments.get("tools") or [])]
-    wanted = call.arguments.get("response_format")
-    tools = [*sent, wanted] if wanted else sent
-    return CallWallet(budget, payer, messages, tools, least=context.min_output_tokens or 1)
+
+    def sent_to(tier: Tier) -> list[Any]:
+        given = {**call.arguments, **call.tier_arguments.get(tier, {})}
+        formats = [given[name] for name in ("response_format", "format") if given.get(name)]
+        return [*call.shape.described, *(given.get("tools") or []), *formats]
+
+    return CallWallet(budget, payer, messages, sent_to, least=context.min_output_tokens or 1)
 
 
 def _may_restart(model: TieredChatModel, call: Call) -> bool:

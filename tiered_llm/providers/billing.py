@@ -20,6 +20,9 @@ _NOT_CONNECTED = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "Un
 
 _REFUSALS = range(400, 500)
 
+MOST_TOKENS = 10**9
+"""More than any request uses: what a server says beyond this is no usage."""
+
 
 def links(error: BaseException, handled: BaseException | None = None) -> Iterator[BaseException]:
     """An error, then what led to it, nearest first, up to what its caller was handling."""
@@ -43,17 +46,23 @@ def was_refused(error: BaseException, handled: BaseException | None = None) -> b
 
 
 def usage_of(result: LLMResult) -> tuple[int, int] | None:
-    """Tokens in and out of a model's answer; None where it does not tell. Cached answers are 0."""
+    """Tokens in and out of a model's answers; None where it does not tell. Cached answers are 0.
+
+    Several answers to one prompt each carry the usage of the whole request. What no server can
+    have used, a negative number for one, is not told.
+    """
     found = None
     for generations in result.generations:
-        for generation in generations:
-            message = getattr(generation, "message", None)
-            usage: Any = message.usage_metadata if isinstance(message, AIMessage) else None
-            if usage is None:
-                continue
-            cached = "total_cost" in usage and usage["total_cost"] == 0
-            read, written = (0, 0) if cached else (usage["input_tokens"], usage["output_tokens"])
-            found = (read, written) if found is None else (found[0], found[1] + written)
+        messages = (getattr(generation, "message", None) for generation in generations)
+        usages = (each.usage_metadata for each in messages if isinstance(each, AIMessage))
+        usage: Any = next((each for each in usages if each is not None), None)
+        if usage is None:
+            continue
+        cached = "total_cost" in usage and usage["total_cost"] == 0
+        read, written = (0, 0) if cached else (usage["input_tokens"], usage["output_tokens"])
+        if not (0 <= read <= MOST_TOKENS and 0 <= written <= MOST_TOKENS):
+            return None
+        found = (read, written) if found is None else (found[0] + read, found[1] + written)
     return found
 
 

@@ -163,6 +163,33 @@ def clamp(
     asked = place.get(name)
     bounded = isinstance(asked, int) and asked > 0  # Ollama's -1 and -2 are no bounds
     place[name] = min(int(asked or 0), most) if bounded else most
+    if is_openai(model):
+        _hold_openai(core_of(model), most, arguments)
+
+
+_LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_COUNTS = ("n", "best_of")
+
+
+def _hold_openai(model: Any, most: int, arguments: dict[str, Any]) -> None:
+    """Bound what an OpenAI request may carry beside the arguments; it goes before them.
+
+    Raises:
+        UnsupportedArgumentError: Several answers are asked for: each is billed.
+    """
+    own = getattr(model, "model_kwargs", None) or {}
+    beside = arguments.get("extra_body") or getattr(model, "extra_body", None)
+    beside = beside or own.get("extra_body") or {}
+    for name in _COUNTS:
+        asked = (arguments.get(name), getattr(model, name, None), own.get(name), beside.get(name))
+        if any(isinstance(count, int) and count > 1 for count in asked):
+            msg = f"{name!r} above 1 cannot be held to a budget: ask so many times, with batch"
+            raise UnsupportedArgumentError(msg)
+    lengths = {name: beside[name] for name in _LENGTHS if name in beside}
+    if lengths:
+        for name, asked in lengths.items():
+            lengths[name] = min(asked, most) if isinstance(asked, int) and asked > 0 else most
+        arguments["extra_body"] = {**beside, **lengths}
 
 
 def check_arguments(

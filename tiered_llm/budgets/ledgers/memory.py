@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -36,26 +36,43 @@ _SWEPT = 100  # entries that one operation forgets; it adds far fewer
 
 @dataclass(slots=True)
 class _Account:
-    """One account's columns."""
+    """One account's columns: added to in place, for a collected stream may settle in between."""
 
-    balance: Balance
+    name: str
     forget_s: float
+    limit: int | None = None
+    settled: int = 0
+    reserved: int = 0
+    orphaned: int = 0
+    overrun: int = 0
     thresholds: tuple[int, ...] = ()
     raised: set[int] = field(default_factory=set)
+
+    @property
+    def balance(self) -> Balance:
+        """The columns as they stand."""
+        return Balance(
+            account=self.name,
+            settled=self.settled,
+            reserved=self.reserved,
+            orphaned=self.orphaned,
+            overrun=self.overrun,
+            limit=self.limit,
+        )
+
+    @property
+    def charged(self) -> int:
+        """What counts against the limit."""
+        return self.settled + self.reserved + self.orphaned
 
     def move(
         self, *, settled: int = 0, reserved: int = 0, orphaned: int = 0, overrun: int = 0
     ) -> None:
         """Add to the columns."""
-        old = self.balance
-        self.balance = Balance(
-            account=old.account,
-            settled=old.settled + settled,
-            reserved=old.reserved + reserved,
-            orphaned=old.orphaned + orphaned,
-            overrun=old.overrun + overrun,
-            limit=old.limit,
-        )
+        self.settled += settled
+        self.reserved += reserved
+        self.orphaned += orphaned
+        self.overrun += overrun
 
 
 @dataclass(slots=True)
@@ -118,7 +135,7 @@ class MemoryLedger:
             tokens = ask.most
             for line in ask.lines:
                 account = self._account(ask.group, group, line, now_s)
-                room = _room(line, account.balance)
+                room = _room(line, account)
                 if room is None:
                     continue
                 wanted = line.fixed + line.per_token * ask.least
@@ -149,7 +166,7 @@ class MemoryLedger:
                     continue
                 beyond = max(0, amount - held)
                 if was == "released":
-                    beyond = _beyond(account.balance, amount)
+                    beyond = _beyond(account, amount)
                 account.move(
                     settled=amount,
                     reserved=-held if was == "open" else 0,
@@ -188,7 +205,7 @@ class MemoryLedger:
             overrun = 0
             for line, amount in charges:
                 account = self._account(ask.group, group, line, now_s)
-                beyond = _beyond(account.balance, amount)
+                beyond = _beyond(account, amount)
                 account.move(settled=amount, overrun=beyond)
                 overrun = max(overrun, beyond)
             alerts = self._raise(ask.group, group, held, now_s)
@@ -292,12 +309,11 @@ class MemoryLedger:
         limit = group.limits.get(line.limit_name, line.limit)
         account = group.account(line.account, now_s)
         if account is None:
-            account = _Account(Balance(account=line.account), line.ends_s + KEPT_S)
+            account = _Account(line.account, line.ends_s + KEPT_S)
             self._groups.setdefault(name, group).accounts[line.account] = account
             heappush(self._ageing, (account.forget_s, name, "account", line.account))
         account.thresholds = line.thresholds
-        if account.balance.limit != limit:
-            account.balance = replace(account.balance, limit=limit)
+        account.limit = limit
         return account
 
     def _keep(  # noqa: PLR0913, PLR0917  # a lease's parts
@@ -342,18 +358,18 @@ class MemoryLedger:
         raised = [
             Alert(
                 group=name,
-                account=account.balance.account,
+                account=account.name,
                 threshold=threshold,
-                charged=account.balance.charged,
-                limit=account.balance.limit,
+                charged=account.charged,
+                limit=account.limit,
                 at_s=now_s,
             )
             for account in (group.account(key, now_s) for key, _ in held)
             if account is not None
             for threshold in account.thresholds
-            if account.balance.limit is not None
+            if account.limit is not None
             and threshold not in account.raised
-            and 100 * account.balance.charged >= threshold * account.balance.limit
+            and 100 * account.charged >= threshold * account.limit
         ]
         for alert in raised:
             group.accounts[alert.account].raised.add(alert.threshold)
@@ -390,14 +406,14 @@ def _close(
     return Settled(ended="settled")
 
 
-def _room(line: Line, balance: Balance) -> int | None:
+def _room(line: Line, balance: _Account) -> int | None:
     """Parts that may still be reserved; None where nothing refuses."""
     if not line.refuses or balance.limit is None:
         return None
     return balance.limit - balance.charged
 
 
-def _beyond(balance: Balance, amount: int) -> int:
+def _beyond(balance: _Account, amount: int) -> int:
     """Parts of a further charge that the limit and the overrun so far do not hold."""
     if balance.limit is None:
         return 0
