@@ -1,0 +1,1 @@
+"""LangGraph nodes, a ready graph, and middleware for `create_agent`."""

@@ -1,0 +1,1 @@
+"""A page of Prometheus metrics, read from the shared decision log."""

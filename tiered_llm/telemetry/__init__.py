@@ -1,0 +1,1 @@
+"""Spans and instruments of OpenTelemetry; the application brings the SDK."""
