@@ -1,7 +1,8 @@
 """One request through every stage: the page to read first.
 
 ```
-request ─▶ estimate ─▶ route ─▶ call, with fallback ─▶ answer, signed with its routing
+request ─▶ estimate ─▶ route ─▶ reserve ─▶ call, with fallback ─▶ settle ─▶ answer, signed
+           └────────────── watched: recorded, and traced ─────────────────┘
 ```
 
 Nothing here reads a clock, a file or a network: the stages do, at their edges.
@@ -10,9 +11,11 @@ Nothing here reads a clock, a file or a network: the stages do, at their edges.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.fallback import FallbackChain
+from tiered_llm.fallback import UNWATCHED, FallbackChain
+from tiered_llm.watching import Watchers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -38,12 +41,17 @@ class Pipeline:
         router: ModelRouter,
         endpoints: Mapping[Tier, Endpoint],
         policy: FallbackPolicy | None = None,
+        watchers: Watchers | None = None,
     ) -> None:
-        """Join an estimator, a router and the tiers' endpoints; `policy` rules the fallback."""
+        """Join an estimator, a router and the tiers' endpoints.
+
+        `policy` rules the fallback, `watchers` are told of every call.
+        """
         self.estimator = estimator
         self.router = router
         self.endpoints = endpoints
         self.fallback = FallbackChain(endpoints, policy)
+        self.watchers = watchers or Watchers()
 
     def decide(self, request: RoutingRequest) -> RoutingDecision:
         """Estimate and route.
@@ -75,8 +83,9 @@ class Pipeline:
             NoCapableTierError: No configured tier can serve the request.
             AllTiersFailedError: Every attempt that could be made failed.
         """
-        self.fallback.begin(call, self.decide(self._paid(request, call)))
-        return self.fallback.invoke(call, messages, config)
+        with call.watch or UNWATCHED:
+            self._begin(request, call)
+            return self.fallback.invoke(call, messages, config)
 
     async def ainvoke(
         self,
@@ -86,8 +95,9 @@ class Pipeline:
         config: RunnableConfig,
     ) -> Any:
         """One whole answer; raises as `invoke` does."""
-        self.fallback.begin(call, await self.adecide(await self._apaid(request, call)))
-        return await self.fallback.ainvoke(call, messages, config)
+        with call.watch or UNWATCHED:
+            await self._abegin(request, call)
+            return await self.fallback.ainvoke(call, messages, config)
 
     def stream(
         self,
@@ -97,8 +107,9 @@ class Pipeline:
         config: RunnableConfig,
     ) -> Iterator[Any]:
         """The answer's pieces; raises as `invoke` does, and what breaks a begun stream."""
-        self.fallback.begin(call, self.decide(self._paid(request, call)))
-        yield from self.fallback.stream(call, messages, config)
+        with call.watch or UNWATCHED:
+            self._begin(request, call)
+            yield from self.fallback.stream(call, messages, config)
 
     def astream(
         self,
@@ -108,11 +119,21 @@ class Pipeline:
         config: RunnableConfig,
     ) -> AsyncIterator[Any]:
         """The answer's pieces; raises as `stream` does."""
+        begin = partial(self._abegin, request, call)
+        return self.fallback.astream(call, messages, config, begin)
 
-        async def decide() -> None:
-            self.fallback.begin(call, await self.adecide(await self._apaid(request, call)))
+    def _begin(self, request: RoutingRequest, call: Call) -> None:
+        paid = self._paid(request, call)
+        self._decided(paid, call, self.decide(paid))
 
-        return self.fallback.astream(call, messages, config, decide)
+    async def _abegin(self, request: RoutingRequest, call: Call) -> None:
+        paid = await self._apaid(request, call)
+        self._decided(paid, call, await self.adecide(paid))
+
+    def _decided(self, request: RoutingRequest, call: Call, decision: RoutingDecision) -> None:
+        self.fallback.begin(call, decision)
+        if call.watch is not None:
+            call.watch.decided(decision, request.budget_cap)
 
     def _paid(self, request: RoutingRequest, call: Call) -> RoutingRequest:
         """The request with what its payer's budget still allows."""

@@ -108,6 +108,13 @@ class Reservation:
         amounts = self._cut(seen_tokens)
         return self._desk.ledger.orphan(self._ask.group, self._ask.lease, amounts)
 
+    def tokens_if_orphaned(self, seen_tokens: int | None = None) -> int:
+        """Tokens that `orphan` would leave charged; 0 where it releases them."""
+        if self._ask.releases:
+            return 0
+        written = self._written(seen_tokens)
+        return sum(self._reserved) if written == self.granted else self.input_tokens + written
+
     async def asettle(self, input_tokens: int, output_tokens: int) -> Settled:
         """As `settle`, on the event loop."""
         late = self._ending(input_tokens, output_tokens)
@@ -207,6 +214,10 @@ class UnheldReservation(Reservation):
     def orphan(self, seen_tokens: int | None = None) -> Settled:
         """Leave it charged."""
         return self._end(self.input_tokens, self._written(seen_tokens))
+
+    def tokens_if_orphaned(self, seen_tokens: int | None = None) -> int:
+        """Tokens that `orphan` would leave charged."""
+        return self.input_tokens + self._written(seen_tokens)
 
     async def asettle(self, input_tokens: int, output_tokens: int) -> Settled:
         """As `settle`."""

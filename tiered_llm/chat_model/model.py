@@ -57,12 +57,15 @@ from tiered_llm.fallback import (
     Health,
     Structured,
 )
+from tiered_llm.metrics import ModelMetricsCollector
 from tiered_llm.pipeline import Pipeline
 from tiered_llm.providers import Endpoint
 from tiered_llm.routing import ModelRouter
-from tiered_llm.settings import Settings, get_settings
-from tiered_llm.tiers import Tier
+from tiered_llm.settings import DEFAULT_SPECS, Settings, get_settings
+from tiered_llm.telemetry import Telemetry
+from tiered_llm.tiers import Tier, TierSpec
 from tiered_llm.types import AgentSpec
+from tiered_llm.watching import Watchers
 
 _TIER_FIELDS = ("light", "standard", "heavy")
 
@@ -110,6 +113,12 @@ class TieredChatModel(SelfDescribing):
 
     budget: InstanceOf[BudgetManager] | None = Field(default=None, exclude=True, repr=False)
     """Who holds tenants to their budgets; nobody if left out."""
+    metrics: InstanceOf[ModelMetricsCollector] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    """Who is given a record of every call; nobody if left out."""
+    telemetry: InstanceOf[Telemetry] | None = Field(default=None, exclude=True, repr=False)
+    """What OpenTelemetry is told; as the settings say if left out."""
 
     tenant_id: str | None = Field(default=None, exclude=True, repr=False)
     """Who pays, where a call does not say."""
@@ -194,6 +203,7 @@ class TieredChatModel(SelfDescribing):
         return (
             *(self.light, self.standard, self.heavy),
             *(self.settings, self.estimator, self.router, self.faults, self.health),
+            *(self.budget, self.metrics, self.telemetry),
         )
 
     def _build(self) -> Pipeline:
@@ -201,6 +211,7 @@ class TieredChatModel(SelfDescribing):
         given = {Tier(name): getattr(self, name) for name in _TIER_FIELDS}
         endpoints = endpoints_for(given, settings)
         specs = {tier: endpoint.spec for tier, endpoint in endpoints.items()}
+        health = self.health or PROCESS_HEALTH
         return Pipeline(
             estimator=self.estimator or ComplexityEstimator(settings.complexity),
             router=self.router.with_specs(specs)
@@ -211,9 +222,17 @@ class TieredChatModel(SelfDescribing):
                 fallback=settings.fallback,
                 breaker=settings.breaker,
                 faults=self.faults or DEFAULT_FAULTS,
-                health=self.health or PROCESS_HEALTH,
+                health=health,
             ),
+            watchers=self._watchers(settings, specs, health),
         )
+
+    def _watchers(
+        self, settings: Settings, specs: builtins.dict[Tier, TierSpec], health: Health
+    ) -> Watchers:
+        telemetry = self.telemetry or Telemetry.from_settings(settings)
+        telemetry.instruments.watch(health, self.budget, telemetry.tenants)
+        return Watchers(metrics=self.metrics, telemetry=telemetry, specs={**DEFAULT_SPECS, **specs})
 
     # --- LangChain's doors ---
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from uuid import UUID
 
 from langchain_core.runnables.config import ensure_config, merge_configs
 
@@ -86,6 +87,9 @@ def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
         call.wallet = _wallet(model.budget, messages, context, call)
     request = _request(messages, context, call)
     call.input_tokens = request.input_tokens
+    call.watch = model.stages.watchers.watch(request, config)
+    if call.watch is not None:
+        config["run_id"] = UUID(call.watch.run_id)  # traces and records know it by one name
     return Prepared(request, call, messages, config)
 
 

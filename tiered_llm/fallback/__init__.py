@@ -7,10 +7,12 @@ from tiered_llm.fallback.health import PROCESS_HEALTH, EndpointHealth, Health
 from tiered_llm.fallback.phases import Outcome
 from tiered_llm.fallback.policy import FallbackPolicy
 from tiered_llm.fallback.shapes import BoundTools, Plain, Shape, Structured, WithTools
+from tiered_llm.fallback.watch import UNWATCHED, Watch
 
 __all__ = [
     "DEFAULT_FAULTS",
     "PROCESS_HEALTH",
+    "UNWATCHED",
     "BoundTools",
     "Call",
     "EndpointHealth",
@@ -25,5 +27,6 @@ __all__ = [
     "Shape",
     "Structured",
     "Treatment",
+    "Watch",
     "WithTools",
 ]

@@ -75,10 +75,14 @@ class Attempt(Runnable[Any, Any]):
         """One whole answer, signed with its routing."""
         call: Call = kwargs["call"]
         while True:
-            with (trial := Trial(self, call)), self._gate.enter(self._left_s(call)):
-                trial.begin()
-                traced = self._traced(trial, call, _childs(config))
-                return self._asking.whole(call, input, traced, self._left_s(call))
+            child = _childs(config)
+            with (trial := Trial(self, call, child)), self._gate.enter(self._left_s(call)):
+                trial.begin(input)
+                traced = self._traced(trial, call, child)
+                with trial.around_whole():
+                    answer = self._asking.whole(call, input, traced, self._left_s(call))
+                trial.answer = answer
+                return answer
             self.clock.sleep(trial.wait_s)
 
     async def ainvoke(
@@ -87,14 +91,18 @@ class Attempt(Runnable[Any, Any]):
         """One whole answer, signed with its routing."""
         call: Call = kwargs["call"]
         while True:
+            child = _childs(config)
             async with (
-                (trial := Trial(self, call)),
+                (trial := Trial(self, call, child)),
                 self._gate.aenter(self._left_s(call)),
                 self._limit(call),
             ):
-                await trial.abegin()
-                traced = self._traced(trial, call, _childs(config))
-                return await self._asking.awhole(call, input, traced, self._left_s(call))
+                await trial.abegin(input)
+                traced = self._traced(trial, call, child)
+                with trial.around_whole():
+                    answer = await self._asking.awhole(call, input, traced, self._left_s(call))
+                trial.answer = answer
+                return answer
             await self.clock.asleep(trial.wait_s)
 
     def stream(
@@ -110,9 +118,9 @@ class Attempt(Runnable[Any, Any]):
         self, call: Call, messages: list[BaseMessage], child: RunnableConfig
     ) -> Generator[Part, None, None]:
         while True:
-            trial, signing = Trial(self, call), self._signing(call)
+            trial, signing = Trial(self, call, child), self._signing(call)
             with trial, self._gate.enter(self._left_s(call)):
-                trial.begin()
+                trial.begin(messages)
                 traced = self._traced(trial, call, child)
                 held, rest = self._asking.pieces(call, messages, traced, self._left_s(call))
                 trial.commit(signing)
@@ -140,11 +148,11 @@ class Attempt(Runnable[Any, Any]):
         self, call: Call, messages: list[BaseMessage], config: RunnableConfig
     ) -> AsyncGenerator[Part, None]:
         while True:
-            trial, signing = Trial(self, call), self._signing(call)
+            trial, signing = Trial(self, call, config), self._signing(call)
             async with trial:
                 async with self._gate.aenter(self._left_s(call)):
                     async with self._limit(call):
-                        await trial.abegin()
+                        await trial.abegin(messages)
                         traced = self._traced(trial, call, config)
                         asked = self._asking.apieces(call, messages, traced, self._left_s(call))
                         held, rest = await asked
@@ -171,9 +179,9 @@ class Attempt(Runnable[Any, Any]):
         """The config of the model's run; the chain's own run shows the first attempt."""
         if call.failures or call.queue[0] is not self:
             child = cast("RunnableConfig", {**child, **call.retrace(child, self.spec.tier)})
-        if trial.payment is None:
+        if trial.usage is None:
             return child
-        return with_first_handler(child, trial.payment.collector)
+        return with_first_handler(child, trial.usage)
 
     def _left_s(self, call: Call) -> float | None:
         """Seconds until the call's deadline, if it has one; never quite none."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiered_llm.fallback.attempt import Attempt
     from tiered_llm.fallback.shapes import Shape
     from tiered_llm.fallback.wallet import Wallet
+    from tiered_llm.fallback.watch import Watch
     from tiered_llm.tiers import TierSpec
     from tiered_llm.types import RoutingDecision
 
@@ -57,6 +58,7 @@ class Call:
         deadline_s: Longest time of the whole call in seconds; the settings' if unset.
         wallet: Who pays; None where nobody is held to a budget.
         granted: The most output tokens of the attempt under way, where somebody pays.
+        watch: Who follows the call; None where nobody does.
         may_restart: Whether a broken stream may begin anew.
         decision: Set once the call has been routed.
         queue: The attempts in order, set with the decision.
@@ -79,6 +81,7 @@ class Call:
     deadline_s: float | None = None
     wallet: Wallet | None = None
     granted: int | None = None
+    watch: Watch | None = None
     may_restart: bool = False
     decision: RoutingDecision = field(init=False)
     queue: tuple[Attempt, ...] = ()
@@ -150,6 +153,8 @@ class Call:
             ),
             {"tier": spec.tier.value, "outcome": "answered", "fault": None},
         ]
+        if self.watch is not None:
+            told["run_id"] = self.watch.run_id
         if self.skipped:
             told["skipped"] = [{"tier": tier.value, "why": why} for tier, why in self.skipped]
         return told

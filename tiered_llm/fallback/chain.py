@@ -24,6 +24,7 @@ from tiered_llm.fallback.attempt import Attempt
 from tiered_llm.fallback.call import Call, Entry
 from tiered_llm.fallback.policy import FallbackPolicy
 from tiered_llm.fallback.shapes import Plain
+from tiered_llm.fallback.watch import UNWATCHED
 from tiered_llm.providers import Endpoint, Parameters
 from tiered_llm.tiers import Tier, TierSpec, fallback_order
 from tiered_llm.tokens import estimate_tokens
@@ -170,33 +171,34 @@ class FallbackChain:
     ) -> AsyncGenerator[Any, None]:
         """The answer's pieces; raises as `stream` does.
 
-        A call that has not begun is begun by `decide`: a generator around this one, which
-        did no more than that, would cost every chunk.
+        A call that has not begun is begun by `decide`, and whoever watches it is told here:
+        a generator around this one, which did no more than that, would cost every chunk.
         """
-        if decide is not None:
-            await decide()
-        while True:
-            chain: Any = self._runnable_of(call.queue)
-            parts = chain.astream(messages, _traced(call, config), call=call)
-            try:
-                async for part in parts:
-                    if not part.mute:
-                        yield part.content
-            except AttemptFailedError:
-                raise call.all_failed() from _last_cause(call)
-            except StreamInterruptedError as error:
-                if not self._restarts(call):
-                    raise
-                mark = restart_mark(error)
-            else:
-                return
-            finally:
+        with call.watch or UNWATCHED:
+            if decide is not None:
+                await decide()
+            while True:
+                chain: Any = self._runnable_of(call.queue)
+                parts = chain.astream(messages, _traced(call, config), call=call)
                 try:
-                    await parts.aclose()
+                    async for part in parts:
+                        if not part.mute:
+                            yield part.content
+                except AttemptFailedError:
+                    raise call.all_failed() from _last_cause(call)
+                except StreamInterruptedError as error:
+                    if not self._restarts(call):
+                        raise
+                    mark = restart_mark(error)
+                else:
+                    return
                 finally:
-                    await call.aclose()
-            yield mark
-            config = _again(config)
+                    try:
+                        await parts.aclose()
+                    finally:
+                        await call.aclose()
+                yield mark
+                config = _again(config)
 
     async def execute_with_fallback(
         self,

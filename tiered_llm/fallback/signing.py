@@ -97,6 +97,11 @@ class Signing:
             usage_estimated=not known,
         )
 
+    @property
+    def seen(self) -> AIMessageChunk:
+        """What there was of the answer so far."""
+        return self._whole()
+
     def seen_bytes(self) -> int:
         """Bytes of all that was said: no tokenizer makes more tokens of it."""
         whole = self._whole()

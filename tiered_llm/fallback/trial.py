@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiered_llm.errors import AttemptFailedError, StreamInterruptedError
 from tiered_llm.fallback.faults import Fault, Treatment
 from tiered_llm.fallback.phases import Outcome
+from tiered_llm.fallback.reporting import Ending, record_of
 from tiered_llm.fallback.retry_after import retry_after_s
 from tiered_llm.fallback.wallet import Payment
+from tiered_llm.fallback.watch import UNWATCHED
+from tiered_llm.providers.billing import UsageCollector
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import TracebackType
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
 
     from tiered_llm.fallback.attempt import Attempt
     from tiered_llm.fallback.breaker import Permit
@@ -39,59 +46,97 @@ class Trial:
         "_attempt",
         "_began_s",
         "_call",
+        "_config",
         "_first_s",
+        "_found",
         "_handled",
+        "_number",
+        "_payment",
         "_permit",
         "_signing",
-        "payment",
+        "answer",
+        "usage",
         "wait_s",
     )
+
+    usage: UsageCollector | None
+    """Hears what the attempt's model runs used; None where nobody asks."""
+
+    answer: Any
+    """A whole answer, once there is one."""
 
     wait_s: float
     """Seconds to wait before the tier is asked again, set where it is to be."""
 
-    def __init__(self, attempt: Attempt, call: Call) -> None:
-        """Nothing is taken before `begin`."""
-        self._attempt, self._call = attempt, call
+    def __init__(self, attempt: Attempt, call: Call, config: RunnableConfig) -> None:
+        """Nothing is taken before `begin`; the config is the model run's."""
+        self._attempt, self._call, self._config = attempt, call, config
         self._permit: Permit | None = None
         self._signing: Signing | None = None
-        self.payment: Payment | None = None
+        self._payment: Payment | None = None
+        self._found: str | None = None
+        self._number = 0  # of the attempt, once the tier is asked
+        followed = call.wallet is not None or call.watch is not None
+        self.usage = UsageCollector() if followed else None
+        self.answer = None
 
     def __enter__(self) -> None:
         """Count from here, in case the tier's gate is waited for in vain."""
         self._handled = sys.exception()  # the caller's own: no part of what is raised here
         self._began_s = self._attempt.clock.monotonic_s()
 
-    def begin(self) -> None:
+    def begin(self, messages: list[BaseMessage]) -> None:
         """Take leave of the call's bounds, the tier's breaker, the retry budget and the payer.
 
         Raises:
             TierSkippedError: The tier may not be asked.
             BudgetExceededError: Nobody pays for it.
         """
-        self._take_leave()
-        wallet = self._call.wallet
-        if wallet is not None:
-            hold = wallet.reserve(self._attempt.spec, self._attempt.wanted_tokens(self._call))
-            self._pay(hold)
+        with self._edge():
+            self._take_leave()
+            wallet = self._call.wallet
+            if wallet is not None:
+                hold = wallet.reserve(self._attempt.spec, self._attempt.wanted_tokens(self._call))
+                self._pay(hold)
+        self._asks(messages)
 
-    async def abegin(self) -> None:
+    async def abegin(self, messages: list[BaseMessage]) -> None:
         """As `begin`, on the event loop."""
-        self._take_leave()
-        wallet = self._call.wallet
-        if wallet is not None:
-            wanted = self._attempt.wanted_tokens(self._call)
-            self._pay(await wallet.areserve(self._attempt.spec, wanted))
+        with self._edge():
+            self._take_leave()
+            wallet = self._call.wallet
+            if wallet is not None:
+                wanted = self._attempt.wanted_tokens(self._call)
+                self._pay(await wallet.areserve(self._attempt.spec, wanted))
+        self._asks(messages)
+
+    def around_whole(self) -> AbstractContextManager[Any]:
+        """Around the model's whole answer."""
+        watch = self._call.watch
+        return UNWATCHED if watch is None else watch.around_whole()
+
+    def _edge(self) -> AbstractContextManager[Any]:
+        watch = self._call.watch
+        return UNWATCHED if watch is None else watch.at_the_edge(self._config)
+
+    def _asks(self, messages: list[BaseMessage]) -> None:
+        call = self._call
+        self._number = len(call.failures) + 1
+        if call.watch is not None:
+            call.watch.attempt_began(self._number, self._attempt.spec, messages, call.granted)
 
     def _take_leave(self) -> None:
         self._began_s = self._attempt.clock.monotonic_s()  # the wait at the gate is not the tier's
         why = self._why_not()
         if why:
             self._call.skipped.append((self._attempt.spec.tier, why))
+            if self._call.watch is not None:
+                self._call.watch.skipped(self._attempt.spec.tier, why)
             raise TierSkippedError(self._attempt.spec.tier, why)
 
     def _pay(self, hold: Hold) -> None:
-        self.payment = Payment(hold, tells_its_runs=self._attempt.tells_its_runs)
+        assert self.usage is not None  # noqa: S101  # somebody pays
+        self._payment = Payment(hold, self.usage)
         self._call.granted = hold.granted
 
     def commit(self, signing: Signing) -> None:
@@ -106,9 +151,16 @@ class Trial:
         trace: TracebackType | None,
     ) -> bool:
         """Settle, record, and say what comes next."""
-        if self.payment is not None:
-            self.payment.end(error, self._handled, self._signing)
-        return self._ended(error)
+        if self.usage is None:
+            return self._ended(error)
+        free = self._was_free(error)
+        with self._edge():
+            if self._payment is not None:
+                self._payment.end(free=free, signing=self._signing)
+            try:
+                return self._ended(error)
+            finally:
+                self._report(error, free=free)
 
     async def __aenter__(self) -> None:
         """As `__enter__`."""
@@ -121,13 +173,44 @@ class Trial:
         trace: TracebackType | None,
     ) -> bool:
         """As `__exit__`; what pays may have to wait for its store."""
-        if self.payment is not None:
+        if self.usage is None:
+            return self._ended(error)
+        free = self._was_free(error)
+        with self._edge():
             try:
-                await self.payment.aend(error, self._handled, self._signing)
+                if self._payment is not None:
+                    await self._payment.aend(free=free, signing=self._signing)
+                return self._ended(error)
             except asyncio.CancelledError as cancelled:
+                error = cancelled  # it came while the payer's store was waited for
                 self._ended(cancelled)
                 raise
-        return self._ended(error)
+            finally:
+                self._report(error, free=free)
+
+    def _was_free(self, error: BaseException | None) -> bool:
+        assert self.usage is not None  # noqa: S101  # asked where somebody pays or watches
+        tells = self._attempt.tells_its_runs
+        return self.usage.was_free(error, self._handled, tells_its_runs=tells)
+
+    def _report(self, error: BaseException | None, *, free: bool) -> None:
+        """Tell whoever watches, if the tier was asked."""
+        watch, usage = self._call.watch, self.usage
+        if watch is None or usage is None or not self._number:
+            return
+        now_s = self._attempt.clock.monotonic_s()
+        ending = Ending(
+            error=error,
+            fault=self._found,
+            answer=self.answer if self._signing is None else self._signing.seen,
+            free=free,
+            latency_s=now_s - self._began_s,
+            first_token_s=None if self._signing is None else self._first_s - self._began_s,
+            charged_tokens=None if self._payment is None else self._payment.charged_tokens,
+        )
+        record = record_of(self._attempt.spec, usage, ending, self._call.input_tokens)
+        committed = self._signing is not None
+        watch.attempt_ended(record, ending.answer, committed=committed)
 
     def _ended(self, error: BaseException | None) -> bool:
         if error is None:
@@ -182,6 +265,7 @@ class Trial:
         fault = self._fault(error)
         if fault == Fault.UNREACHABLE and self._signing is not None:
             fault = Fault.INTERRUPTED  # it was reached: ChatOpenAI calls any lost connection so
+        self._found = fault
         if fault is None or fault == Fault.CANCELLED:
             self._settle(Outcome.NEUTRAL)
             return self._passes(error)

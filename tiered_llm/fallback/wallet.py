@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tiered_llm.providers.billing import UsageCollector, was_refused
-
 if TYPE_CHECKING:
     from tiered_llm.fallback.signing import Signing
+    from tiered_llm.providers.billing import UsageCollector
     from tiered_llm.tiers import Tier, TierSpec
 
 _log = logging.getLogger("tiered_llm.budgets")
@@ -22,6 +21,10 @@ class Hold(Protocol):
     @property
     def counts_seen(self) -> bool:
         """Whether an answer that is cut is charged by what was seen of it."""
+        ...
+
+    def tokens_if_orphaned(self, seen_tokens: int | None = None) -> int:
+        """Tokens that stay charged where nobody knows what was used."""
         ...
 
     def settle(self, input_tokens: int, output_tokens: int) -> Any:
@@ -74,53 +77,54 @@ class Payment:
 
     An end that the store does not take is logged, not raised: it must not cost the answer. The
     hold then stays charged.
+
+    Attributes:
+        charged_tokens: Tokens that its end leaves charged; None before.
     """
 
-    __slots__ = ("_hold", "_tells_its_runs", "collector")
+    __slots__ = ("_hold", "_told", "charged_tokens")
 
-    def __init__(self, hold: Hold, *, tells_its_runs: bool) -> None:
-        """Take the hold; only of a chat model does no run mean that nothing was sent."""
-        self._hold, self.collector = hold, UsageCollector()
-        self._tells_its_runs = tells_its_runs
+    def __init__(self, hold: Hold, told: UsageCollector) -> None:
+        """Take the hold, and what sums the usage of the attempt's model runs."""
+        self._hold, self._told = hold, told
+        self.charged_tokens: int | None = None
 
     @property
     def granted(self) -> int:
         """The most output tokens that the attempt may ask for."""
         return self._hold.granted
 
-    def end(
-        self,
-        error: BaseException | None,
-        handled: BaseException | None = None,
-        signing: Signing | None = None,
-    ) -> None:
-        """Settle by what was told; void what was refused; leave the rest charged."""
-        told = self.collector
+    def end(self, *, free: bool, signing: Signing | None = None) -> None:
+        """Settle by what was told; void what was free; leave the rest charged."""
+        told = self._told
         try:
-            if self._is_free(error, handled):
+            if free:
+                self.charged_tokens = 0
                 self._hold.void()
             elif told.complete:
+                self.charged_tokens = told.input_tokens + told.output_tokens
                 self._hold.settle(told.input_tokens, told.output_tokens)
             else:
-                self._hold.orphan(self._seen(signing))
+                seen = self._seen(signing)
+                self.charged_tokens = self._hold.tokens_if_orphaned(seen)
+                self._hold.orphan(seen)
         except Exception as trouble:  # noqa: BLE001
             _not_told(trouble)
 
-    async def aend(
-        self,
-        error: BaseException | None,
-        handled: BaseException | None = None,
-        signing: Signing | None = None,
-    ) -> None:
+    async def aend(self, *, free: bool, signing: Signing | None = None) -> None:
         """As `end`, on the event loop."""
-        told = self.collector
+        told = self._told
         try:
-            if self._is_free(error, handled):
+            if free:
+                self.charged_tokens = 0
                 await self._hold.avoid()
             elif told.complete:
+                self.charged_tokens = told.input_tokens + told.output_tokens
                 await self._hold.asettle(told.input_tokens, told.output_tokens)
             else:
-                await self._hold.aorphan(self._seen(signing))
+                seen = self._seen(signing)
+                self.charged_tokens = self._hold.tokens_if_orphaned(seen)
+                await self._hold.aorphan(seen)
         except Exception as trouble:  # noqa: BLE001
             _not_told(trouble)
 
@@ -128,14 +132,6 @@ class Payment:
         """The most tokens that what was seen of the answer can be; None where it does not count."""
         counts = signing is not None and self._hold.counts_seen
         return signing.seen_bytes() if signing is not None and counts else None
-
-    def _is_free(self, error: BaseException | None, handled: BaseException | None) -> bool:
-        if error is None:
-            return False
-        runs = self.collector.started
-        if runs == 0 and self._tells_its_runs:
-            return True
-        return runs <= 1 and was_refused(error, handled)
 
 
 def _not_told(trouble: Exception) -> None:

@@ -4,7 +4,7 @@ from tiered_llm.metrics.collector import ModelMetricsCollector
 from tiered_llm.metrics.errors import DecisionLogError
 from tiered_llm.metrics.log import DecisionLog, Entry, Feedback, Retention
 from tiered_llm.metrics.reading import MetricsReader
-from tiered_llm.metrics.record import AttemptRecord, CallRecord
+from tiered_llm.records import AttemptRecord, CallRecord
 
 __all__ = [
     "AttemptRecord",

@@ -13,7 +13,7 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.metrics.record import AttemptRecord, CallRecord
+from tiered_llm.records import AttemptRecord, CallRecord
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:

@@ -1,11 +1,12 @@
 """What an hour keeps: whole numbers by name, which add up over hours, tenants and processes.
 
 ```
-c/asked/answered/band        calls; band is the score's tenth, 0 to 9; "-" for no answer
+c/asked/answered/band        calls; band is the score's tenth, 0 to 9; "-" for none
 t/asked/answered/task        calls by kind of task, where it is known
 a/tier/outcome/m|e           attempts, by measured or estimated tokens
 s/tier/outcome/m|e           their microseconds
 k/tier/outcome/m|e/i|o       tokens in and out
+b/tier/m|e                   tokens that budgets were charged
 f/tier/fault                 faults
 e/error                      errors that callers got
 r                            microseconds of the router's own
@@ -26,7 +27,7 @@ from tiered_llm.metrics.histogram import LatencyHistogram, bucket_of, microsecon
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from tiered_llm.metrics.record import AttemptRecord, CallRecord
+    from tiered_llm.records import AttemptRecord, CallRecord
     from tiered_llm.tiers import Tier
 
 Counters: TypeAlias = dict[str, int]
@@ -65,7 +66,8 @@ def tally(record: CallRecord, into: Counters | None = None) -> Counters:
     """One call's counters, added to others if any are given."""
     found: Counters = {} if into is None else into
     answered = NOBODY if record.answered is None else record.answered.value
-    pair = f"{record.asked.value}/{answered}"
+    asked = NOBODY if record.asked is None else record.asked.value
+    pair = f"{asked}/{answered}"
     _add(found, f"c/{pair}/{band_of(record.score)}", 1)
     if record.task_type:
         _add(found, f"t/{pair}/{_named(record.task_type)}", 1)
@@ -85,6 +87,7 @@ def _tally_attempt(attempt: AttemptRecord, found: Counters) -> None:
     _add(found, f"s/{end}/{how}", microseconds(attempt.latency_s))
     _add(found, f"k/{end}/{how}/i", attempt.input_tokens)
     _add(found, f"k/{end}/{how}/o", attempt.output_tokens)
+    _add(found, f"b/{tier}/{how}", attempt.charged_tokens or 0)
     if attempt.fault:
         _add(found, f"f/{tier}/{_named(attempt.fault)}", 1)
     if attempt.outcome == "answered":

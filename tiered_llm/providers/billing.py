@@ -87,6 +87,20 @@ class UsageCollector(BaseCallbackHandler):
         """Whether there was a run, and every run that began has told its usage."""
         return self.told == self.started > 0
 
+    def was_free(
+        self,
+        error: BaseException | None,
+        handled: BaseException | None = None,
+        *,
+        tells_its_runs: bool,
+    ) -> bool:
+        """Whether what ended so certainly cost nothing; only of a chat model does no run say so."""
+        if error is None:
+            return False
+        if self.started == 0 and tells_its_runs:
+            return True
+        return self.started <= 1 and was_refused(error, handled)
+
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],

@@ -12,6 +12,7 @@ from tiered_llm.settings.sections import (
     ComplexitySettings,
     FallbackSettings,
     RoutingSettings,
+    TelemetrySettings,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Origin",
     "RoutingSettings",
     "Settings",
+    "TelemetrySettings",
     "explain_settings",
     "get_settings",
 ]

@@ -27,6 +27,7 @@ from tiered_llm.settings.sections import (
     ComplexitySettings,
     FallbackSettings,
     RoutingSettings,
+    TelemetrySettings,
 )
 from tiered_llm.settings.sources import AUTO, FileChoice, read_layers
 from tiered_llm.settings.store_url import checked_store_url
@@ -128,6 +129,9 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = Field(
         default_factory=BreakerSettings,
         description="When an endpoint that keeps failing is left alone.",
+    )
+    telemetry: TelemetrySettings = Field(
+        default_factory=TelemetrySettings, description="What OpenTelemetry is told."
     )
 
     _places: Places = PrivateAttr(default_factory=Places)

@@ -131,6 +131,19 @@ class RoutingSettings(Section):
     )
 
 
+class TelemetrySettings(Section):
+    """What OpenTelemetry is told, where the application has set up its SDK."""
+
+    enabled: bool = Field(default=True, description="Make spans and metrics.")
+    emit_genai_spans: bool = Field(
+        default=False,
+        description="Make a `chat` span for each model call, where no instrumentor does.",
+    )
+    tenants: tuple[str, ...] = Field(
+        (), repr=False, description="Tenants that metrics may name; the others are `other`."
+    )
+
+
 class FallbackSettings(Section):
     """How far a call goes on after a fault."""
 
