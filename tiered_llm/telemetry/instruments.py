@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -11,6 +10,14 @@ from opentelemetry import metrics
 from opentelemetry.metrics import Observation
 
 from tiered_llm.telemetry import names
+from tiered_llm.telemetry.counting import (
+    COUNTERS,
+    Sums,
+    Told,
+    count_attempt,
+    count_call,
+    count_cost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -20,12 +27,10 @@ if TYPE_CHECKING:
     from tiered_llm.records import AttemptRecord, CallRecord
     from tiered_llm.tiers import Tier, TierSpec
 
-NOBODY = "none"
 OTHER = "other"
 MOST_NAMES = 100
 """Names of faults and errors, which programs may make up, that are labels; the rest is `other`."""
 
-_MILLION = Decimal(1_000_000)
 _BREAKER_STATES = ("closed", "open", "half_open", "cooldown")
 
 
@@ -75,22 +80,10 @@ class Instruments:
     def __init__(self, provider: MeterProvider | None) -> None:
         """Make them; of the global provider, whoever that will be, if none is given."""
         meter = metrics.get_meter(names.SCOPE, meter_provider=provider)
-        count, bounds = meter.create_counter, list(names.DURATION_BOUNDS_S)
-        self._decisions = count(names.DECISIONS, "{decision}", "Calls, by tier chosen and answered")
-        self._fallbacks = count(names.FALLBACK_COUNT, "{call}", "Calls that another tier answered")
-        self._attempts = count(names.ATTEMPTS, "{attempt}", "Requests to tiers")
-        self._faults = count(names.FAULTS, "{fault}", "Attempts that failed")
-        self._errors = count(names.ERRORS, "{error}", "Errors that callers got")
-        self._tokens = count(names.TOKENS, "{token}", "Tokens read and written")
-        self._charged = count(names.CHARGED, "{token}", "Tokens that budgets were charged")
-        self._units = count(names.COST_UNITS, "{unit}", "Tokens times the tier's weight")
-        self._base_units = count(
-            names.BASELINE_COST_UNITS, "{unit}", "The same tokens, all on the heaviest tier"
-        )
-        self._usd = count(names.COST_USD, "{USD}", "Price of the tokens, where it is known")
-        self._base_usd = count(names.BASELINE_COST_USD, "{USD}", "Price on the heaviest tier")
-        self._gpu = count(names.GPU_TIME, "s", "Model time times the tier's GPU share")
-        self._router = count(names.ROUTER_TIME, "s", "Time of estimating and routing")
+        bounds = list(names.DURATION_BOUNDS_S)
+        self._sums = Sums()
+        for name, (unit, description) in COUNTERS.items():
+            meter.create_observable_counter(name, [self._sums.observer(name)], unit, description)
         self._duration = meter.create_histogram(
             names.DURATION, "s", "Answers, whole", explicit_bucket_boundaries_advisory=bounds
         )
@@ -120,63 +113,24 @@ class Instruments:
         self, record: CallRecord, specs: Mapping[Tier, TierSpec], tenants: Collection[str]
     ) -> None:
         """Count one call."""
-        whose = {names.TENANT: tenant_label(record.tenant_id, tenants)} if tenants else {}
-        asked = NOBODY if record.asked is None else record.asked.value
-        answered = NOBODY if record.answered is None else record.answered.value
-        ways = {names.TIER: asked, names.ANSWERED_TIER: answered, **whose}
-        self._decisions.add(1, ways)
-        if record.answered is not None and record.answered is not record.asked:
-            self._fallbacks.add(1, ways)
-        if record.error is not None:
-            self._errors.add(1, {names.ERROR_TYPE: self._bounded(record.error)})
-        self._router.add(record.router_s)
+        label = (names.TENANT, tenant_label(record.tenant_id, tenants))
+        told = Told((label,) if tenants else ())
+        count_call(record, told, self._bounded)
         for attempt in record.attempts:
-            self._attempt(attempt, specs, whose)
+            count_attempt(attempt, told, self._bounded)
+            count_cost(attempt, told, specs)
+            self._time(attempt)
+        self._sums.add(told)
 
     # --- inside ---
 
-    def _attempt(
-        self, attempt: AttemptRecord, specs: Mapping[Tier, TierSpec], whose: dict[str, str]
-    ) -> None:
-        tier = {names.TIER: attempt.tier.value}
-        ended = {**tier, names.OUTCOME: attempt.outcome}
-        self._attempts.add(1, ended)
-        if attempt.fault is not None:
-            self._faults.add(1, {**tier, names.ERROR_TYPE: self._bounded(attempt.fault)})
-        used = {**ended, names.ESTIMATED: "true" if attempt.estimated else "false", **whose}
-        for kind, tokens in (("input", attempt.input_tokens), ("output", attempt.output_tokens)):
-            if tokens:
-                self._tokens.add(tokens, {**used, names.TOKEN_TYPE: kind})
-        if attempt.charged_tokens:
-            self._charged.add(attempt.charged_tokens, {**tier, **whose})
-        if attempt.outcome == "answered":
-            self._duration.record(attempt.latency_s, tier)
-            if attempt.first_token_s is not None:
-                self._first.record(attempt.first_token_s, tier)
-        self._cost(attempt, specs, {**tier, **whose}, whose)
-
-    def _cost(
-        self,
-        attempt: AttemptRecord,
-        specs: Mapping[Tier, TierSpec],
-        of_tier: dict[str, str],
-        of_all: dict[str, str],
-    ) -> None:
-        """What it cost, and what its tokens would have cost; a failed one would not have been."""
-        own = specs.get(attempt.tier)
-        if own is None:
+    def _time(self, attempt: AttemptRecord) -> None:
+        if attempt.outcome != "answered":
             return
-        tokens = attempt.input_tokens + attempt.output_tokens
-        heaviest = specs[max(specs, key=lambda tier: tier.rank)]
-        failed = attempt.outcome == "failed"
-        self._units.add(float(own.cost_weight * tokens), of_tier)
-        self._gpu.add(attempt.latency_s * own.gpu_memory_gb / names.REFERENCE_GPU_GB, of_tier)
-        if not failed:
-            self._base_units.add(float(heaviest.cost_weight * tokens), of_all)
-        usd, base_usd = _usd(own, attempt), _usd(heaviest, attempt)
-        if usd is not None and base_usd is not None:
-            self._usd.add(float(usd), of_tier)
-            self._base_usd.add(0.0 if failed else float(base_usd), of_all)
+        tier = {names.TIER: attempt.tier.value}
+        self._duration.record(attempt.latency_s, tier)
+        if attempt.first_token_s is not None:
+            self._first.record(attempt.first_token_s, tier)
 
     def _bounded(self, name: str) -> str:
         if name not in self._known:
@@ -215,13 +169,6 @@ class Instruments:
 def tenant_label(tenant: str | None, listed: Collection[str]) -> str:
     """A tenant as a label may show it: the listed ones by name."""
     return tenant if tenant in listed and tenant is not None else OTHER
-
-
-def _usd(spec: TierSpec, attempt: AttemptRecord) -> Decimal | None:
-    read, written = spec.input_usd_per_million, spec.output_usd_per_million
-    if read is None or written is None:
-        return None
-    return (read * attempt.input_tokens + written * attempt.output_tokens) / _MILLION
 
 
 _LOCK = threading.Lock()

@@ -40,7 +40,7 @@ WRITTEN_TOKENS: Final = "tiered_llm.output_tokens"
 """On our spans in place of `gen_ai.usage.*`: a backend adds those up over a trace, and an
 instrumentor's `chat` span has them too."""
 ESTIMATED: Final = "tiered_llm.estimated"
-"""Whether tokens were estimated: nobody measured them."""
+"""Set where tokens were estimated: nobody measured them."""
 CHARGED_TOKENS: Final = "tiered_llm.budget.charged_tokens"
 FIRST_TOKEN_S: Final = "tiered_llm.time_to_first_token_s"
 WHY: Final = "tiered_llm.why"
