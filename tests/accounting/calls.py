@@ -11,9 +11,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from accounting.traced import Traced
 from hand_clock import HandClock
 
-from tiered_llm import BudgetRule
+from tiered_llm import BudgetRule, ModelMetricsCollector
 from tiered_llm.budgets import BudgetManager
 from tiered_llm.budgets.plan import Payer
 
@@ -81,6 +82,7 @@ class Books:
             lease_s=LEASE_S,
             clock=self.clock,
         )
+        self.collector, self.traced = ModelMetricsCollector(), Traced()
 
     def charge(self, number: int) -> Charge:
         """What one call was charged."""

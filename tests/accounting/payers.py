@@ -61,7 +61,9 @@ class Tiered(Payer):
             base_url=self.server.openai_url if self.dialect == "vllm" else self.server.url,
             timeout_s=timeout_s,
         )
-        given = {"settings": settings(max_attempts), "budget": self.books.manager, **fields}
+        watched = {"metrics": self.books.collector, "telemetry": self.books.traced.telemetry}
+        held = {"settings": settings(max_attempts), "budget": self.books.manager}
+        given = {**held, **watched, **fields}
         return TieredChatModel(light=spec, **given)
 
     def config(self, number: int) -> dict[str, Any]:

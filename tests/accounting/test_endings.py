@@ -24,6 +24,7 @@ from accounting.endings import (
 )
 from accounting.laws import ANSWERED_OR_REFUSED, ANSWERS_TOLD, TOLD, UNTOLD
 from accounting.payers import NAME, Handled, Tiered, settings
+from accounting.reconcile import reconcile
 from langchain_core.caches import InMemoryCache
 
 from tiered_llm import TieredChatModel
@@ -48,6 +49,7 @@ def make(ending, payer, at_once=AT_ONCE, **fields):
 def test_what_is_recorded_is_what_was_billed(tiered, books, ending):
     make(ending(), tiered)
     ending.law.check(books, NUMBERS)
+    reconcile(books)
 
 
 @pytest.mark.parametrize("ending", BROKEN)
@@ -55,6 +57,7 @@ def test_each_broken_attempt_is_charged_and_flagged(tiered, books, ending):
     make(ending(), tiered)
     assert len(tiered.server.requests) >= CALLS * ending.sent_share
     ending.law.check(books, NUMBERS)
+    reconcile(books)
 
 
 @pytest.mark.parametrize("ending", [*LEFT, *UNHEARD])
@@ -62,6 +65,7 @@ def test_what_its_caller_leaves_is_charged_and_flagged(tiered, books, ending):
     make(ending(), tiered)
     assert bill(tiered.server.requests) > 0
     ending.law.check(books, NUMBERS)
+    reconcile(books)
 
 
 class FailsTwice(InThreadsOfTheirOwn):
@@ -82,6 +86,7 @@ def test_three_requests_of_one_call_are_three_reservations(tiered, books):
     make(FailsTwice(), tiered, max_attempts=3)
     assert len(tiered.server.requests) == 3 * CALLS
     ANSWERS_TOLD.check(books, NUMBERS)
+    reconcile(books)
 
 
 def test_a_fallback_pays_for_both_tiers(simulated_tiers, clean_environment):
@@ -89,13 +94,17 @@ def test_a_fallback_pays_for_both_tiers(simulated_tiers, clean_environment):
     light.always("qwen2.5:7b", Fault.cut(at="content", after=4, answer=ANSWER))
     books = Books(light, standard)
     specs = {tier.value: spec for tier, spec in simulated_tiers.specs.items()}
-    model = TieredChatModel(**specs, settings=settings(3), budget=books.manager)
+    watched = {"metrics": books.collector, "telemetry": books.traced.telemetry}
+    model = TieredChatModel(**specs, settings=settings(3), budget=books.manager, **watched)
     payer = Tiered(dialect="ollama", books=books, server=light)
     for first in range(0, CALLS, AT_ONCE):
         calls = payer.calls(model, range(first, first + AT_ONCE))
         (Awaited if first % (2 * AT_ONCE) else InThreadsOfTheirOwn)().some(calls)
     assert len(light.requests) == len(standard.requests) == CALLS
     ANSWERS_TOLD.check(books, NUMBERS)
+    reconcile(books)
+    faults = books.collector.get_faults()
+    assert (faults["fallbacks"], faults["outcomes"]["light"]["failed"]) == (CALLS, CALLS)
 
 
 class AskedBefore(Invoked):
@@ -109,6 +118,7 @@ def test_only_the_first_of_equal_calls_is_charged_with_a_cache(tiered, books):
     make(AskedBefore(), tiered, cache=InMemoryCache())
     assert len(tiered.server.requests) == 1
     TOLD.check(books, NUMBERS)
+    reconcile(books)
 
 
 # --- a foreign model with the handler ---
