@@ -82,6 +82,7 @@ class CallWatch:
     """What `tiered_llm.fallback.Watch` asks for. Of one call, so of one thread at a time."""
 
     __slots__ = (
+        "_at",
         "_attempts",
         "_began_s",
         "_budget",
@@ -126,12 +127,13 @@ class CallWatch:
     @_guarded
     def decided(self, decision: RoutingDecision, budget_cap: Tier | None) -> None:
         """Where the call goes."""
-        self._decision = decision
-        self._router_s = max(0.0, self._watchers.clock.monotonic_s() - self._began_s)
+        clock = self._watchers.clock
+        self._decision, self._at = decision, clock.now()
+        self._router_s = max(0.0, clock.monotonic_s() - self._began_s)
         if budget_cap is not None:
             self._budget["cap"] = budget_cap.value
         if self._spans is not None:
-            self._spans.decided(decision, self._router_s)
+            self._spans.decided(decision, self._at, self._router_s)
 
     @_guarded
     def at_the_edge(self, config: RunnableConfig) -> AbstractContextManager[None]:
@@ -189,7 +191,7 @@ class CallWatch:
         told = {} if decision is None else _told_by(decision)
         return CallRecord(
             run_id=self.run_id,
-            at=self._watchers.clock.now() if decision is None else decision.timestamp,
+            at=self._watchers.clock.now() if decision is None else self._at,
             tenant_id=request.tenant_id,
             thread_id=request.session_id,
             node=None if node is None else str(node),

@@ -232,7 +232,12 @@ class TieredChatModel(SelfDescribing):
     ) -> Watchers:
         telemetry = self.telemetry or Telemetry.from_settings(settings)
         telemetry.instruments.watch(health, self.budget, telemetry.tenants)
-        return Watchers(metrics=self.metrics, telemetry=telemetry, specs={**DEFAULT_SPECS, **specs})
+        return Watchers(
+            metrics=self.metrics,
+            telemetry=telemetry,
+            specs={**DEFAULT_SPECS, **specs},
+            clock=health.clock,
+        )
 
     # --- LangChain's doors ---
 

@@ -28,6 +28,7 @@ from tiered_llm.telemetry.parents import is_instrumented, parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
@@ -82,10 +83,10 @@ class CallSpans:
         self._chats = False  # whether attempts have a span of the model call's
         self._last: AttemptRecord | None = None
 
-    def decided(self, decision: RoutingDecision, router_s: float) -> None:
+    def decided(self, decision: RoutingDecision, at: datetime, router_s: float) -> None:
         """The call is routed; its span begins where the decision did."""
         self._decision = decision
-        self._start_ns = int((decision.timestamp.timestamp() - router_s) * _NANO)
+        self._start_ns = int((at.timestamp() - router_s) * _NANO)
 
     def at_the_edge(self, config: RunnableConfig) -> AbstractContextManager[None]:
         """Around what takes leave or settles: its events are the route span's."""
