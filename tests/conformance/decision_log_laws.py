@@ -106,6 +106,63 @@ class DecisionLogLaws:
         log.write([told])
         assert log.hours(None, 0, 0)[0] == tally(told)
 
+    # --- totals ---
+
+    def test_totals_are_the_sum_of_all_hours_of_everybody(self, log):
+        told = [record(str(at), at * HOUR_S, tenant=f"t{at % 2}") for at in range(6)]
+        log.write(told[:3])
+        log.write(told[3:])
+        log.write(told)
+        wanted = {}
+        for each in told:
+            tally(each, wanted)
+        assert log.totals(None) == wanted
+        assert log.totals("t0") == log.totals("nobody") == {}
+
+    def test_totals_of_the_tenants_that_are_named_are_kept_too(self, make):
+        log = make(Retention(totals_of=frozenset({"t1"})))
+        told = [record(str(at), at * HOUR_S, tenant=f"t{at % 2}") for at in range(6)]
+        log.write(told)
+        assert total(log.totals("t1"), "c/") == 3
+        assert total(log.totals(None), "c/") == 6
+        assert log.totals("t0") == {}
+
+    def test_totals_never_fall(self, make, clock):
+        log = make(Retention(days=1, recent=1, runs=1))
+        log.write([record("1", 0.0), record("2", HOUR_S)])
+        clock.now_s = 9 * DAY_H * HOUR_S
+        log.write([record("3", clock.now_s), record("4", 0.0)])
+        assert total(log.totals(None), "c/") == 4
+
+    def test_a_feedback_is_part_of_the_totals_once(self, make):
+        log = make(Retention(totals_of=frozenset({"acme"})))
+        log.write([record("1")])
+        for score in (1.0, 0.25, 0.5):
+            assert log.feedback("1", Feedback(score=score))
+        for whose in (None, "acme"):
+            assert total(log.totals(whose), "q/light/") == 1 + 500_000
+
+    # --- what processes tell of themselves ---
+
+    def test_what_a_process_tells_takes_the_place_of_what_it_told(self, log):
+        log.publish("one", {"a": [1, "x"]}, 100.0)
+        log.publish("two", {"a": {"b": 2}}, 110.0)
+        log.publish("one", {"a": []}, 120.0)
+        assert sorted(map(str, log.published(0.0))) == ["{'a': []}", "{'a': {'b': 2}}"]
+        assert log.published(115.0) == ({"a": []},)
+
+    def test_a_process_takes_leave(self, log):
+        log.publish("one", {}, 100.0)
+        log.withdraw("one")
+        log.withdraw("another")
+        assert log.published(0.0) == ()
+
+    def test_a_process_that_never_took_leave_is_forgotten(self, log):
+        log.publish("one", {"dead": True}, 0.0)
+        log.publish("two", {"dead": False}, 30 * DAY_H * HOUR_S)
+        assert {"dead": False} in log.published(0.0)
+        assert len(log.published(1.0)) == 1
+
     # --- recent calls ---
 
     def test_a_call_comes_back_as_it_was(self, log):

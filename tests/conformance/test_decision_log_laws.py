@@ -107,7 +107,7 @@ class TestRedisLog(_Closing, DecisionLogLaws):
         assert log.feedback("1", Feedback(score=1.0))
         with server.client(decode_responses=True) as client:
             keys = client.keys("*")
-        assert len(keys) == 7
+        assert len(keys) == 8
         assert all(key.startswith("{tiered_llm:metrics}:") for key in keys)
         assert not any("canary" in key for key in keys)
 

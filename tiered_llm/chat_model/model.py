@@ -232,6 +232,8 @@ class TieredChatModel(SelfDescribing):
     ) -> Watchers:
         telemetry = self.telemetry or Telemetry.from_settings(settings)
         telemetry.instruments.watch(health, self.budget, telemetry.tenants)
+        if self.metrics is not None:
+            self.metrics.watch_health(health)
         return Watchers(
             metrics=self.metrics,
             telemetry=telemetry,

@@ -12,17 +12,19 @@ from tiered_llm.metrics.baseline import DEFAULT_S_PER_TOKEN
 from tiered_llm.metrics.log import Feedback, Retention
 from tiered_llm.metrics.opening import open_log
 from tiered_llm.metrics.reading import MetricsReader, Valuation
-from tiered_llm.metrics.record import CallRecord, check_score
 from tiered_llm.metrics.savings import REFERENCE_GPU_GB
 from tiered_llm.metrics.writer import Writer
-from tiered_llm.settings import DEFAULT_SPECS
+from tiered_llm.records import CallRecord, check_score
+from tiered_llm.settings import DEFAULT_SPECS, get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
     from tiered_llm.clock import Clock
+    from tiered_llm.metrics.gauges import HealthSource
     from tiered_llm.metrics.log import DecisionLog
+    from tiered_llm.settings import Settings
     from tiered_llm.tiers import Tier, TierSpec
     from tiered_llm.types import RoutingDecision
 
@@ -89,8 +91,24 @@ class ModelMetricsCollector(MetricsReader):
         )
         chosen = open_log(store, clock, retention or Retention()) if log is None else log
         super().__init__(chosen, valuation, clock)
-        self._writer = Writer(chosen, queue_size)
+        self._writer = Writer(chosen, queue_size, clock)
         weakref.finalize(self, self._writer.stop).atexit = False  # the writer sees to the exit
+
+    @classmethod
+    def from_settings(cls, settings: Settings | None = None, **more: Any) -> Self:
+        """A collector with the settings' store, weights, prices and tenants.
+
+        Args:
+            settings: `get_settings()` if left out.
+            more: Other arguments of the constructor; they go before the settings.
+        """
+        settings = settings or get_settings()
+        given = {
+            "store": settings.store,
+            "specs": {**DEFAULT_SPECS, **settings.tiers},
+            "retention": Retention(totals_of=frozenset(settings.telemetry.tenants)),
+        }
+        return cls(**{**given, **more})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy of a model shares its collector."""
@@ -146,7 +164,11 @@ class ModelMetricsCollector(MetricsReader):
     @property
     def dropped_by(self) -> dict[str, int]:
         """The same by cause: `queue_full` and `store`."""
-        return {"queue_full": self._writer.full, "store": self._writer.refused}
+        return self._writer.lost()
+
+    def watch_health(self, health: HealthSource) -> None:
+        """Tell the log of these breakers as well, for whoever reads all processes together."""
+        self._writer.gauges.watch(health)
 
     def flush(self, timeout_s: float = _FLUSH_S) -> bool:
         """Wait until all that was recorded before is kept or lost; False if that is late."""

@@ -10,8 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from tiered_llm.errors import ConfigurationError, Problem
-from tiered_llm.records import OUTCOMES
 from tiered_llm.metrics.tally import Counters, durations, family, hour_starts, total
+from tiered_llm.records import OUTCOMES
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:

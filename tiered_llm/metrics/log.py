@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tiered_llm.metrics.record import CallRecord
     from tiered_llm.metrics.tally import Counters
+    from tiered_llm.records import CallRecord
+
+
+FORGOTTEN_S = 24 * 3600.0
+"""Seconds after which what a process told and never took back is thrown away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +25,13 @@ class Retention:
         recent: Calls kept whole, newest first to read: for `why` and `--follow`.
         runs: Calls of which the id is remembered. Within these a run counts once and a
             feedback finds its call. Never less than `recent`.
+        totals_of: Tenants whose totals are kept beside everybody's, from now on.
     """
 
     days: int = 90
     recent: int = 10_000
     runs: int = 50_000
+    totals_of: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Refuse what keeps nothing.
@@ -85,6 +91,14 @@ class DecisionLog(Protocol):
         """The counters of each hour from the first to the last, both included; none if empty."""
         ...
 
+    def totals(self, tenant: str | None) -> Counters:
+        """The sum of all that was ever counted: of everybody, or of one of `totals_of`.
+
+        Retention never lowers it: who reads differences of it, as Prometheus does, would take
+        a fall for a beginning.
+        """
+        ...
+
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
     ) -> tuple[Entry, ...]:
@@ -101,6 +115,18 @@ class DecisionLog(Protocol):
         Returns:
             False where the run is not remembered, or nobody answered it; nothing changed then.
         """
+        ...
+
+    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
+        """What one process alone knows, in place of what it told before; `at_s` since the epoch."""
+        ...
+
+    def published(self, since_s: float) -> tuple[Mapping[str, Any], ...]:
+        """What each process told last, if it did so since then."""
+        ...
+
+    def withdraw(self, process: str) -> None:
+        """The process has nothing to tell any more."""
         ...
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiered_llm.metrics.baseline import baseline_of
 from tiered_llm.metrics.export import exported, rows_of
+from tiered_llm.metrics.gauges import FRESH_S, merged
 from tiered_llm.metrics.quality import quality
 from tiered_llm.metrics.reports import distribution, faults, latency
 from tiered_llm.metrics.savings import savings
@@ -127,6 +128,24 @@ class MetricsReader:
             else {}
         )
         return exported(format, report, rows_of(hours, self._valuation.specs))
+
+    def get_totals(self, tenant_id: str | UUID | None = None) -> Counters:
+        """All that was ever counted, by the names of `tiered_llm.metrics.tally`.
+
+        Of everybody, or of a tenant whom `Retention.totals_of` names.
+        """
+        self._settle()
+        return self.log.totals(_name(tenant_id))
+
+    def get_processes(self) -> dict[str, Any]:
+        """What the processes that record know of themselves; see `tiered_llm.metrics.gauges`."""
+        self._settle()
+        return merged(self.log.published(self._clock.now().timestamp() - FRESH_S))
+
+    @property
+    def specs(self) -> Mapping[Tier, TierSpec]:
+        """The tiers' weights, prices and GPU memory."""
+        return self._valuation.specs
 
     def recent(
         self, most: int = 100, *, after: int = 0, tenant_id: str | UUID | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.records import OUTCOMES
 from tiered_llm.metrics.tally import BANDS, NOBODY, durations, family, total
+from tiered_llm.records import OUTCOMES
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:

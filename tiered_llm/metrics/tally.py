@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from tiered_llm.metrics.histogram import LatencyHistogram, bucket_of, microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from tiered_llm.records import AttemptRecord, CallRecord
     from tiered_llm.tiers import Tier
@@ -148,6 +148,17 @@ def deltas(records: Iterable[CallRecord]) -> dict[tuple[int, str | None], Counte
     for (hour, tenant), counters in list(found.items()):
         if tenant is not None:
             merge(found.setdefault((hour, None), {}), counters)
+    return found
+
+
+def totals_by(
+    deltas: Mapping[tuple[int, str | None], Counters], kept: Container[str]
+) -> dict[str | None, Counters]:
+    """What a batch adds to the totals: everybody's, and those of the tenants that are kept."""
+    found: dict[str | None, Counters] = {}
+    for (_, tenant), counters in deltas.items():
+        if tenant is None or tenant in kept:
+            merge(found.setdefault(tenant, {}), counters)
     return found
 
 

@@ -12,14 +12,17 @@ import weakref
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
+from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.metrics import forks
 from tiered_llm.metrics.errors import DecisionLogError
+from tiered_llm.metrics.gauges import HEARTBEAT_S, Gauges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tiered_llm.clock import Clock
     from tiered_llm.metrics.log import DecisionLog
-    from tiered_llm.metrics.record import CallRecord
+    from tiered_llm.records import CallRecord
 
 _LOG = logging.getLogger("tiered_llm.metrics")
 
@@ -47,9 +50,10 @@ class Writer:
     After a fork the child has an empty queue and a thread of its own.
     """
 
-    def __init__(self, log: DecisionLog, queue_size: int) -> None:
+    def __init__(self, log: DecisionLog, queue_size: int, clock: Clock = SYSTEM_CLOCK) -> None:
         """Start nothing yet."""
         self._log, self._size = log, queue_size
+        self.gauges = Gauges(log, clock, self.lost)
         self._told = False
         self._begin()
         forks.watch(self)
@@ -67,7 +71,7 @@ class Writer:
     def put(self, record: CallRecord) -> None:
         """Hand a record over."""
         if self._pid != os.getpid():
-            self._begin()
+            self.start_over()
         if self._queue.qsize() >= self._size:
             with self._lock:
                 self.full += 1
@@ -90,6 +94,10 @@ class Writer:
         if self._thread is not None and self._pid == os.getpid():
             self._queue.put(_Mark(last=True))
             self._hurry.set()
+
+    def lost(self) -> dict[str, int]:
+        """Records that this process lost, by cause."""
+        return {"queue_full": self.full, "store": self.refused}
 
     @property
     def waiting(self) -> int:
@@ -132,7 +140,10 @@ class Writer:
             self._write(batch)
             ends = any(mark.last for mark in marks)
             if ends:
+                self.gauges.withdraw()
                 self._thread = None
+            else:
+                self.gauges.pulse()
             for mark in marks:
                 mark.set()
             if ends:
@@ -143,8 +154,11 @@ class Writer:
     def _gather(
         self, queue: SimpleQueue[CallRecord | _Mark]
     ) -> tuple[list[CallRecord], list[_Mark]]:
-        """Wait for a record or a mark, then a moment for more."""
-        found = [queue.get()]
+        """Wait for a record or a mark, then a moment for more; for nothing beyond a heartbeat."""
+        try:
+            found = [queue.get(timeout=HEARTBEAT_S)]
+        except Empty:
+            return [], []
         if not isinstance(found[0], _Mark) and queue.qsize() < BATCH:
             self._hurry.wait(LINGER_S)
         with contextlib.suppress(Empty):
@@ -203,6 +217,7 @@ class Writer:
     def start_over(self) -> None:
         """After a fork, in the child: what the parent was handed, the parent writes."""
         self._begin()
+        self.gauges.begin()
 
 
 _ALL: weakref.WeakSet[Writer] = weakref.WeakSet()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tiered_llm.clock import SYSTEM_CLOCK, Clock
 from tiered_llm.metrics import forks
@@ -19,12 +19,13 @@ from tiered_llm.metrics.tally import (
     hour_of,
     merge,
     tally_feedback,
+    totals_by,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tiered_llm.metrics.record import CallRecord
+    from tiered_llm.records import CallRecord
     from tiered_llm.tiers import Tier
 
 MAX_ROWS = 200_000
@@ -64,6 +65,8 @@ class MemoryLog:
         self._runs: OrderedDict[bytes, Run] = OrderedDict()
         self._ring: OrderedDict[bytes, Entry] = OrderedDict()
         self._serial = 0
+        self._totals: dict[str | None, Counters] = {}
+        self._told: dict[str, tuple[float, Mapping[str, Any]]] = {}
         forks.watch(self)
 
     def write(self, records: Sequence[CallRecord]) -> int:
@@ -74,8 +77,11 @@ class MemoryLog:
                 key = run_key(record.run_id)
                 if key not in self._runs:
                     fresh.setdefault(key, record)
-            for (hour, tenant), counters in deltas(fresh.values()).items():
+            added = deltas(fresh.values())
+            for (hour, tenant), counters in added.items():
                 self._add(hour, tenant, counters)
+            for whose, counters in totals_by(added, self._retention.totals_of).items():
+                merge(self._totals.setdefault(whose, {}), counters)
             for key, record in fresh.items():
                 self._remember(key, record)
             self._forget()
@@ -88,6 +94,11 @@ class MemoryLog:
             wanted = sorted(hour for hour in self._hours if first <= hour <= last)
             rows = {hour: self._hours[hour].get(tenant) for hour in wanted}
         return {hour: unpack(data) for hour, data in rows.items() if data is not None}
+
+    def totals(self, tenant: str | None) -> Counters:
+        """The sum of all that was ever counted."""
+        with self._lock:
+            return dict(self._totals.get(tenant, {}))
 
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
@@ -117,10 +128,27 @@ class MemoryLog:
             change = tally_feedback(run.tier, run.band, score, run.score)
             for tenant in {None, run.tenant}:
                 self._add(run.hour, tenant, change)
+                if tenant in self._totals:
+                    merge(self._totals[tenant], change)
             self._runs[key] = replace(run, score=score)
             if key in self._ring:
                 self._ring[key] = replace(self._ring[key], feedback=feedback)
             return True
+
+    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
+        """What one process alone knows."""
+        with self._lock:
+            self._told[process] = (at_s, told)
+
+    def published(self, since_s: float) -> tuple[Mapping[str, Any], ...]:
+        """What each process told last, if it did so since then."""
+        with self._lock:
+            return tuple(told for at_s, told in self._told.values() if at_s >= since_s)
+
+    def withdraw(self, process: str) -> None:
+        """The process has nothing to tell any more."""
+        with self._lock:
+            self._told.pop(process, None)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -182,4 +210,5 @@ class MemoryLog:
 
     def start_over(self) -> None:
         """After a fork, in the child, which goes on with a copy."""
+        self._told = {}
         self._lock = threading.RLock()

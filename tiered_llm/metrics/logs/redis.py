@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tiered_llm.clock import SYSTEM_CLOCK, Clock
 from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.metrics.errors import DecisionLogError
-from tiered_llm.metrics.log import Entry, Feedback, Retention
+from tiered_llm.metrics.log import FORGOTTEN_S, Entry, Feedback, Retention
 from tiered_llm.metrics.packing import record_from_json, record_to_json, run_key
 from tiered_llm.metrics.tally import (
     MAX_COUNTERS,
@@ -29,15 +29,18 @@ from tiered_llm.metrics.tally import (
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from tiered_llm.metrics.record import CallRecord
+    from tiered_llm.records import CallRecord
 
 PREFIX: Final = "{tiered_llm:metrics}"
 _CONNECT_S, _REPLY_S = 2.0, 5.0
 _PAGE = 500
 _FIXED = tuple(f"{PREFIX}:{name}" for name in ("runs", "order", "ring", "said", "serial"))
 _RUNS, _ORDER, _RING, _SAID, _SERIAL = _FIXED
+_PROCESSES: Final = f"{PREFIX}:processes"
+_EVER: Final = -1
+"""Stands for an hour where totals are meant, which do not end."""
 
 
 class RedisLog:
@@ -72,8 +75,9 @@ class RedisLog:
             return 0
         oldest = self._oldest()
         hours: dict[tuple[int, str | None], int] = {}
-        calls = [_call(record, hours, oldest) for record in records]
-        lives = [(hour + 1 - oldest) * 3600 for hour, _ in hours]
+        kept = self._retention.totals_of
+        calls = [_call(record, hours, oldest, kept) for record in records]
+        lives = [0 if hour == _EVER else (hour + 1 - oldest) * 3600 for hour, _ in hours]
         batch = json.dumps({"calls": calls, "lives": lives})
         keep = (self._retention.recent, self._retention.runs, MAX_COUNTERS)
         keys = (*_FIXED, *(_hour_key(*scope) for scope in hours))
@@ -92,6 +96,12 @@ class RedisLog:
             for hour, answer in zip(kept, answers, strict=True)
             if answer
         }
+
+    def totals(self, tenant: str | None) -> Counters:
+        """The sum of all that was ever counted."""
+        with self._told():
+            answer: Any = self._client.hgetall(_hour_key(_EVER, tenant))
+        return {name.decode(): int(value) for name, value in answer.items()}
 
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
@@ -128,11 +138,35 @@ class RedisLog:
                 if self._take_feedback(run, about.decode(), feedback):
                     return True
 
+    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
+        """What one process alone knows."""
+        with self._told():
+            known = self._client.hset(_PROCESSES, process, json.dumps({"at": at_s, "told": told}))
+            if known:  # a new process: a time to look for those that never took leave
+                for name, (at, _) in self._processes().items():
+                    if at < at_s - FORGOTTEN_S:
+                        self._client.hdel(_PROCESSES, name)
+
+    def published(self, since_s: float) -> tuple[Mapping[str, Any], ...]:
+        """What each process told last, if it did so since then."""
+        with self._told():
+            return tuple(told for at, told in self._processes().values() if at >= since_s)
+
+    def withdraw(self, process: str) -> None:
+        """The process has nothing to tell any more."""
+        with self._told():
+            self._client.hdel(_PROCESSES, process)
+
     def close(self) -> None:
         """Close the connections; a later operation opens one."""
         self._client.close()
 
     # --- inside ---
+
+    def _processes(self) -> dict[str, tuple[float, Mapping[str, Any]]]:
+        found: Any = self._client.hgetall(_PROCESSES)
+        told = {name.decode(): json.loads(each) for name, each in found.items()}
+        return {name: (each["at"], each["told"]) for name, each in told.items()}
 
     def _oldest(self) -> int:
         return hour_of(self._clock.now()) - self._retention.days * 24
@@ -150,7 +184,9 @@ class RedisLog:
         new = round(feedback.score * MILLION)
         change = tally_feedback(Tier(tier), int(band), new, None if old == "-" else int(old))
         scopes = {"-", tenant}
-        keys = [_RUNS, _RING, _SAID, *(f"{PREFIX}:hour:{hour}:{scope}" for scope in scopes)]
+        hours = [f"{PREFIX}:hour:{hour}:{scope}" for scope in scopes]
+        totals = [f"{PREFIX}:total:{scope}" for scope in scopes]
+        keys = [_RUNS, _RING, _SAID, *hours, *totals]
         after = " ".join((serial, hour, tenant, tier, band, str(new)))
         words = json.dumps({"score": feedback.score, "comment": feedback.comment})
         arguments = (run, about, after, serial, words, json.dumps(change))
@@ -166,14 +202,19 @@ class RedisLog:
 
 
 def _call(
-    record: CallRecord, hours: dict[tuple[int, str | None], int], oldest: int
+    record: CallRecord,
+    hours: dict[tuple[int, str | None], int],
+    oldest: int,
+    totals_of: frozenset[str],
 ) -> dict[str, Any]:
     """What the script is told of a call; new hours are numbered as its KEYS are."""
     hour = hour_of(record.at)
-    scopes = (
-        [(hour, None), (hour, record.tenant_id)] if record.tenant_id is not None else [(hour, None)]
-    )
-    kept = [scope for scope in scopes if hour >= oldest]
+    tenant = record.tenant_id
+    kept: list[tuple[int, str | None]] = [(_EVER, None)]
+    if tenant in totals_of:
+        kept.append((_EVER, tenant))
+    if hour >= oldest:
+        kept += [(hour, None)] if tenant is None else [(hour, None), (hour, tenant)]
     for scope in kept:
         hours.setdefault(scope, len(_FIXED) + 1 + len(hours))
     tier = "-" if record.answered is None else record.answered.value
@@ -188,7 +229,8 @@ def _call(
 
 
 def _hour_key(hour: int, tenant: str | None) -> str:
-    return f"{PREFIX}:hour:{hour}:{_scope(tenant)}"
+    when = "total" if hour == _EVER else f"hour:{hour}"
+    return f"{PREFIX}:{when}:{_scope(tenant)}"
 
 
 def _scope(tenant: str | None) -> str:

@@ -8,6 +8,7 @@ made: SQLite's own locks are not safe there.
 
 from __future__ import annotations
 
+import json
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tiered_llm.clock import SYSTEM_CLOCK, Clock
 from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.metrics.errors import DecisionLogError
-from tiered_llm.metrics.log import Entry, Feedback, Retention
+from tiered_llm.metrics.log import FORGOTTEN_S, Entry, Feedback, Retention
 from tiered_llm.metrics.logs.sqlite_file import LogFile
 from tiered_llm.metrics.packing import (
     pack,
@@ -32,14 +33,15 @@ from tiered_llm.metrics.tally import (
     hour_of,
     merge,
     tally_feedback,
+    totals_by,
 )
 from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from tiered_llm.metrics.record import CallRecord
+    from tiered_llm.records import CallRecord
 
 _URL = "sqlite:///"
 _LONGEST = 64
@@ -90,6 +92,11 @@ class SqliteLog:
         )
         return {hour: _unpacked(data) for hour, data in found}
 
+    def totals(self, tenant: str | None) -> Counters:
+        """The sum of all that was ever counted."""
+        key = _tenant_key(tenant)
+        return self._file.run(lambda rows: _total(rows, key) or {}, writes=False)
+
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
     ) -> tuple[Entry, ...]:
@@ -113,6 +120,29 @@ class SqliteLog:
         key, oldest = run_key(run_id), self._oldest()
         return self._file.run(lambda rows: _take_feedback(rows, key, feedback, oldest), writes=True)
 
+    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
+        """What one process alone knows."""
+        row = (process, at_s, json.dumps(told))
+
+        def work(rows: sqlite3.Connection) -> None:
+            rows.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", row)
+            rows.execute("DELETE FROM processes WHERE at < ?", (at_s - FORGOTTEN_S,))
+
+        self._file.run(work, writes=True)
+
+    def published(self, since_s: float) -> tuple[Mapping[str, Any], ...]:
+        """What each process told last, if it did so since then."""
+        wanted = "SELECT told FROM processes WHERE at >= ?"
+        found = self._file.run(
+            lambda rows: rows.execute(wanted, (since_s,)).fetchall(), writes=False
+        )
+        return tuple(json.loads(told) for (told,) in found)
+
+    def withdraw(self, process: str) -> None:
+        """The process has nothing to tell any more."""
+        gone = "DELETE FROM processes WHERE process = ?"
+        self._file.run(lambda rows: rows.execute(gone, (process,)), writes=True)
+
     def close(self) -> None:
         """Close the file; a later operation opens it again."""
         self._file.close()
@@ -122,9 +152,12 @@ class SqliteLog:
     def _write(self, rows: sqlite3.Connection, lines: Sequence[_Line]) -> int:
         fresh = [line for line in lines if _is_new(rows, line)]
         oldest = self._oldest()
-        for (hour, tenant), counters in deltas(line.record for line in fresh).items():
+        added = deltas(line.record for line in fresh)
+        for (hour, tenant), counters in added.items():
             if hour >= oldest:
                 _add(rows, hour, _tenant_key(tenant), counters)
+        for whose, counters in totals_by(added, self._retention.totals_of).items():
+            _add_total(rows, _tenant_key(whose), counters)
         if fresh:
             self._forget(rows)
         return len(fresh)
@@ -197,6 +230,16 @@ def _add(rows: sqlite3.Connection, hour: int, tenant: bytes, counters: Counters)
     rows.execute("INSERT OR REPLACE INTO hours VALUES (?, ?, ?)", (hour, tenant, data))
 
 
+def _total(rows: sqlite3.Connection, tenant: bytes) -> Counters | None:
+    row = rows.execute("SELECT counters FROM totals WHERE tenant = ?", (tenant,)).fetchone()
+    return None if row is None else _unpacked(row[0])
+
+
+def _add_total(rows: sqlite3.Connection, tenant: bytes, counters: Counters) -> None:
+    data = pack(merge(_total(rows, tenant) or {}, counters))
+    rows.execute("INSERT OR REPLACE INTO totals VALUES (?, ?)", (tenant, data))
+
+
 def _take_feedback(rows: sqlite3.Connection, key: bytes, feedback: Feedback, oldest: int) -> bool:
     run = rows.execute(
         "SELECT serial, hour, tenant, tier, band, score FROM runs WHERE run = ?", (key,)
@@ -208,6 +251,9 @@ def _take_feedback(rows: sqlite3.Connection, key: bytes, feedback: Feedback, old
     change = tally_feedback(Tier(tier), band, new, old)
     for whose in _scopes(tenant) if hour >= oldest else ():
         _add(rows, hour, whose, change)
+    for whose in _scopes(tenant):
+        if _total(rows, whose) is not None:
+            _add_total(rows, whose, change)
     rows.execute("UPDATE runs SET score = ? WHERE serial = ?", (new, serial))
     comment = None if feedback.comment is None else _text(feedback.comment)
     rows.execute(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-VERSION = 1
+VERSION = 2
 """Of the tables, in the file's `user_version`."""
 
 _TABLES = (
@@ -36,6 +36,10 @@ _TABLES = (
         PRIMARY KEY (hour, tenant)
     ) WITHOUT ROWID
     """,
+    # totals since ever; no retention touches them
+    "CREATE TABLE totals (tenant BLOB PRIMARY KEY, counters BLOB NOT NULL) WITHOUT ROWID",
+    # told: what a process alone knows, as JSON; at: seconds since the epoch
+    "CREATE TABLE processes (process TEXT PRIMARY KEY, at REAL NOT NULL, told TEXT NOT NULL)",
     # score: the feedback's, in millionths
     """
     CREATE TABLE runs (

@@ -1,5 +1,5 @@
 -- Count a feedback on a call's answer; a later one takes an earlier one's place.
--- KEYS    runs, ring, said, then the call's hour in each scope
+-- KEYS    runs, ring, said, then the call's hour and the total in each scope
 -- ARGV    run, what is known of it (unless it has changed meanwhile), the same with the new score,
 --         serial, feedback as JSON, the counters' names and differences as JSON
 -- returns 1, or 0 if the run has changed or is forgotten

@@ -1,8 +1,9 @@
 -- Count a batch of calls, each once. Counters are whole numbers; times are seconds.
--- KEYS    runs, order, ring, said, serial, then one hash for each hour of each scope
+-- KEYS    runs, order, ring, said, serial, then one hash for each hour, and for the total, of each
+--         scope
 -- ARGV    batch as JSON, calls kept whole, runs remembered, counters of an hour before "(other)"
 -- batch   { calls = { { run, about, record, hours = { index of KEYS, ... }, counters }, ... },
---           lives = { seconds that each hour's hash is kept, in the order of KEYS } }
+--           lives = { seconds that each hash is kept, in the order of KEYS; 0 for ever } }
 -- returns how many were counted
 local runs, order, ring, said, serial = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local batch = cjson.decode(ARGV[1])
@@ -56,6 +57,8 @@ for _, number in ipairs(numbers) do
     forget(number)
 end
 for index, lives in ipairs(batch.lives) do
-    redis.call('EXPIRE', KEYS[index + 5], lives)
+    if lives > 0 then
+        redis.call('EXPIRE', KEYS[index + 5], lives)
+    end
 end
 return #numbers
