@@ -31,7 +31,7 @@ OTHER = "other"
 MOST_NAMES = 100
 """Names of faults and errors, which programs may make up, that are labels; the rest is `other`."""
 
-_BREAKER_STATES = ("closed", "open", "half_open", "cooldown")
+BREAKER_STATES = ("closed", "open", "half_open", "cooldown")
 
 
 class EndpointState(Protocol):
@@ -147,7 +147,7 @@ class Instruments:
                     names.REQUEST_MODEL: endpoint.model,
                     names.SERVER_ADDRESS: endpoint.endpoint,
                 }
-                for state in _BREAKER_STATES:
+                for state in BREAKER_STATES:
                     shut = {**told, names.BREAKER_STATE: state}
                     yield Observation(int(endpoint.state == state), shut)
 
