@@ -24,6 +24,16 @@ COMMANDS = {
     "budget": Command(
         "tiered_llm.cli.budget", "budget", "See and set what tenants may use; alerts; the books."
     ),
+    "report": Command(
+        "tiered_llm.cli.report",
+        "report",
+        "What routing saved, who served what, how fast, how well.",
+    ),
+    "decisions": Command(
+        "tiered_llm.cli.decisions", "decisions", "The latest decisions, and new ones as they come."
+    ),
+    "why": Command("tiered_llm.cli.why", "why", "Explain one decision."),
+    "metrics": Command("tiered_llm.cli.metrics", "metrics", "The page that Prometheus reads."),
     "simulate": Command(
         "tiered_llm.cli.simulate", "simulate", "Serve Ollama's and vLLM's protocols; no model."
     ),

@@ -81,8 +81,8 @@ def open_budgets(
     origin = next(origin for origin in settings.origins() if origin.key == "store")
     url = default_store() if origin.source == "default" else settings.store
     if url == _MEMORY:
-        raise _useless(origin.source, origin.name)
-    missing = not writes and _is_missing(url)
+        raise useless(origin.source, origin.name)
+    missing = not writes and is_missing(url)
     with _told(url, debug=bool(ctx.find_root().params.get("debug"))):
         manager = BudgetManager.from_settings(settings, store=_MEMORY if missing else url)
         try:
@@ -101,15 +101,15 @@ def open_budgets(
             manager.ledger.close()
 
 
-def default_store() -> str:
-    """The file in the platform's data directory, as a URL."""
+def default_store(file: str = _FILE) -> str:
+    """A file in the platform's data directory, as a URL."""
     from platformdirs import user_data_path
 
-    path = user_data_path(_DIRECTORY, appauthor=False) / _FILE
+    path = user_data_path(_DIRECTORY, appauthor=False) / file
     return f"sqlite:///{quote(path.as_posix(), safe='/:')}"
 
 
-def _is_missing(url: str) -> bool:
+def is_missing(url: str) -> bool:
     """Whether it is a file that is not there; of one that cannot be seen the ledger tells why."""
     parts = urlsplit(url)
     if parts.scheme != "sqlite":
@@ -123,9 +123,10 @@ def _is_missing(url: str) -> bool:
     return False
 
 
-def _useless(source: str, name: str) -> ConfigurationError:
+def useless(source: str, name: str) -> ConfigurationError:
+    """A store that a command cannot look into."""
     wrong = f"{_MEMORY} is the memory of one process, which no other can look into"
-    right = "name the store that the application counts in: sqlite:///budgets.db or redis://host"
+    right = "name the store that the application uses: sqlite:///path or redis://host:6379/0"
     return ConfigurationError([Problem(source=source, key=name, wrong=wrong, right=right)])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.metrics.baseline import DEFAULT_S_PER_TOKEN
 from tiered_llm.metrics.log import Feedback, Retention
-from tiered_llm.metrics.opening import open_log
+from tiered_llm.metrics.opening import open_log, store_of
 from tiered_llm.metrics.reading import MetricsReader, Valuation
 from tiered_llm.metrics.savings import REFERENCE_GPU_GB
 from tiered_llm.metrics.writer import Writer
@@ -104,9 +104,14 @@ class ModelMetricsCollector(MetricsReader):
         """
         settings = settings or get_settings()
         given = {
-            "store": settings.store,
+            "store": store_of(settings),
             "specs": {**DEFAULT_SPECS, **settings.tiers},
-            "retention": Retention(totals_of=frozenset(settings.telemetry.tenants)),
+            "retention": Retention(
+                days=settings.metrics.days,
+                recent=settings.metrics.recent,
+                runs=max(settings.metrics.recent, Retention().runs),
+                totals_of=frozenset(settings.telemetry.tenants),
+            ),
         }
         return cls(**{**given, **more})
 

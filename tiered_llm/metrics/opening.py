@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,29 @@ from tiered_llm.settings.store_url import checked_store_url
 if TYPE_CHECKING:
     from tiered_llm.clock import Clock
     from tiered_llm.metrics.log import DecisionLog, Retention
+    from tiered_llm.settings import Settings
+
+
+_SQLITE = "sqlite:///"
+
+
+def store_of(settings: Settings) -> str:
+    """Where an application with these settings records: their `metrics.store`, or beside `store`.
+
+    Budgets and decisions may share a Redis; each has a SQLite file of its own, so that a batch of
+    decisions never makes a reservation wait.
+    """
+    if settings.metrics.store is not None:
+        return settings.metrics.store
+    return beside(settings.store)
+
+
+def beside(url: str) -> str:
+    """The decisions' store that goes with a budgets' store."""
+    if not url.startswith(_SQLITE):
+        return url
+    path = PurePosixPath(url.removeprefix(_SQLITE))
+    return f"{_SQLITE}{path.with_name(f'{path.stem}-decisions{path.suffix}')}"
 
 
 def open_log(url: str, clock: Clock, retention: Retention) -> DecisionLog:

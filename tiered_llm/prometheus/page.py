@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tiered_llm.budgets.plan import zone_info
+from tiered_llm.budgets.nearness import accounts_near
 from tiered_llm.errors import ConfigurationError, Problem
 from tiered_llm.telemetry import names
 from tiered_llm.telemetry.instruments import BREAKER_STATES, OTHER
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 MOST_TENANTS = 100
 """Tenants that may be listed: each has some thirty series."""
-
-_ALERTS = 1_000
 
 
 class MetricsPage:
@@ -153,7 +151,7 @@ class MetricsPage:
         yield gauge(names.BUDGET_RESERVED, "Reserved for calls under way", whose, reserved)
         about = "Accounts that have come to a per cent of their limit in the present window"
         near = (names.BUDGET_RULE, names.BUDGET_PERIOD, names.BUDGET_THRESHOLD)
-        yield gauge(names.BUDGET_NEAR, about, near, _near(budget))
+        yield gauge(names.BUDGET_NEAR, about, near, accounts_near(budget))
 
 
 class _Registry:
@@ -165,22 +163,3 @@ class _Registry:
     def collect(self) -> Sequence[Metric]:
         """All of them."""
         return self._metrics
-
-
-def _near(budget: BudgetManager) -> list[tuple[tuple[str, ...], float]]:
-    """Alerts by rule, period and threshold, in the windows that are open in the default zone."""
-    plan, now_s = budget.plan, budget.ledger.now_s()
-    zone = zone_info(plan.zone(None))
-    found: dict[tuple[str, ...], float] = {
-        (rule.name, period, str(threshold)): 0.0
-        for rule in plan.rules
-        for period in ("daily", "monthly")
-        if rule.limit_of(period) is not None
-        for threshold in plan.thresholds
-    }
-    for alert in budget.ledger.alerts(None, _ALERTS):
-        rule, period, window, *_ = alert.account.split("/")
-        key = (rule, period, str(alert.threshold))
-        if window == plan.calendar.window_at(period, now_s, zone).key:  # type: ignore[arg-type]
-            found[key] = found.get(key, 0.0) + 1
-    return sorted(found.items())

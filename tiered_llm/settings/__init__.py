@@ -11,6 +11,7 @@ from tiered_llm.settings.sections import (
     BreakerSettings,
     ComplexitySettings,
     FallbackSettings,
+    MetricsSettings,
     RoutingSettings,
     TelemetrySettings,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "BudgetSettings",
     "ComplexitySettings",
     "FallbackSettings",
+    "MetricsSettings",
     "Origin",
     "RoutingSettings",
     "Settings",

@@ -26,6 +26,7 @@ from tiered_llm.settings.sections import (
     BreakerSettings,
     ComplexitySettings,
     FallbackSettings,
+    MetricsSettings,
     RoutingSettings,
     TelemetrySettings,
 )
@@ -129,6 +130,9 @@ class Settings(BaseSettings):
     breaker: BreakerSettings = Field(
         default_factory=BreakerSettings,
         description="When an endpoint that keeps failing is left alone.",
+    )
+    metrics: MetricsSettings = Field(
+        default_factory=MetricsSettings, description="Where decisions are recorded."
     )
     telemetry: TelemetrySettings = Field(
         default_factory=TelemetrySettings, description="What OpenTelemetry is told."

@@ -5,8 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
+from tiered_llm.settings.masking import masked_url
+from tiered_llm.settings.store_url import checked_store_url
 from tiered_llm.tiers import Tier, TierSpec
 
 DEFAULT_WEIGHTS = {
@@ -129,6 +131,27 @@ class RoutingSettings(Section):
     output_reserve_tokens: int = Field(
         512, ge=0, description="Room kept for the answer where the caller names no max_tokens."
     )
+
+
+class MetricsSettings(Section):
+    """Where decisions are recorded, for `ModelMetricsCollector.from_settings()`."""
+
+    store: str | None = Field(
+        None,
+        description="`memory://`, `sqlite:///path` or `redis://host`; beside `store` if unset: "
+        "for `sqlite:///x.db` that is `sqlite:///x-decisions.db`.",
+    )
+    recent: int = Field(10_000, ge=1, description="Calls that are kept whole.")
+    days: int = Field(90, ge=1, description="Days for which hourly sums are kept.")
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str | None) -> str | None:
+        return None if value is None else checked_store_url(value)
+
+    @field_serializer("store")
+    def _mask_store(self, value: str | None) -> str | None:
+        return None if value is None else masked_url(value)
 
 
 class TelemetrySettings(Section):

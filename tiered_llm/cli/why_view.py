@@ -1,0 +1,101 @@
+"""One decision on the terminal, from the question of where to what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tiered_llm.cli.explain import TIER_STYLES, factor_lines
+from tiered_llm.cli.output import console
+from tiered_llm.cli.texts import in_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tiered_llm.metrics import Entry
+    from tiered_llm.records import AttemptRecord, CallRecord
+    from tiered_llm.settings import Settings
+
+
+def show_why(entry: Entry, settings: Settings, *, show_tenant: bool) -> None:
+    """Print it, part by part."""
+    from rich.text import Text
+
+    record, out = entry.record, console()
+    asked, answered = _tier(record.asked), _tier(record.answered)
+    head = Text(f"{asked} → {answered}", style=TIER_STYLES.get(answered, "bold red"))
+    head.append(f"  score {record.score:.2f}  {record.at:%Y-%m-%d %H:%M:%S} UTC", style="")
+    out.print(head, soft_wrap=True)
+    out.print(Text(f"run {record.run_id}", style="dim"), soft_wrap=True)
+    for line in _about(record, show_tenant=show_tenant):
+        out.print(Text(in_one_line(line)), soft_wrap=True)
+    _show_lines("Why", _reasons(record, settings))
+    _show_lines("What came of it", _outcome(record))
+    if entry.feedback is not None:
+        said = entry.feedback.comment
+        words = f": {in_one_line(said)}" if said else ""
+        _show_lines("Judged", [f"{entry.feedback.score:.2f}{words}"])
+
+
+def _show_lines(title: str, lines: Any) -> None:
+    from rich.text import Text
+
+    out = console()
+    out.print()
+    out.print(Text(title, style="bold"))
+    for line in lines:
+        out.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _about(record: CallRecord, *, show_tenant: bool) -> Iterator[str]:
+    told = {
+        "task": record.task_type,
+        "node": record.node,
+        "thread": record.thread_id,
+        "tenant": record.tenant_id if show_tenant else None,
+    }
+    said = [f"{name} {value}" for name, value in told.items() if value]
+    if said:
+        yield ", ".join(said)
+
+
+def _reasons(record: CallRecord, settings: Settings) -> Iterator[str]:
+    if record.factors:
+        yield from factor_lines({"factors": record.factors}, settings.complexity.weights)
+        yield ""
+    if not record.reasons:
+        yield "it did not come to a decision, or its record was too long to be kept whole"
+    for number, reason in enumerate(record.reasons, start=1):
+        yield f"{number}. {in_one_line(reason)}"
+    yield f"policy {record.policy_version or 'unknown'}; router {record.router_s * 1000:.2f} ms"
+
+
+def _outcome(record: CallRecord) -> Iterator[str]:
+    for number, attempt in enumerate(record.attempts, start=1):
+        yield f"{number}. {_attempt(attempt)}"
+    if not record.attempts:
+        yield "no tier was asked"
+    if record.budget:
+        yield "budget: " + ", ".join(
+            f"{name.replace('_', ' ')} {in_one_line(str(value))}"
+            for name, value in record.budget.items()
+        )
+    if record.error:
+        yield f"the caller got {in_one_line(record.error)}"
+
+
+def _attempt(attempt: AttemptRecord) -> str:
+    how = "estimated" if attempt.estimated else "measured"
+    ended = f"{attempt.outcome}: {attempt.fault}" if attempt.fault else attempt.outcome
+    parts = [
+        f"{attempt.tier.value} ({attempt.model_id}) {ended} in {attempt.latency_s:.3f} s",
+        f"{attempt.input_tokens:,} tokens in, {attempt.output_tokens:,} out, {how}",
+    ]
+    if attempt.first_token_s is not None:
+        parts.append(f"first token after {attempt.first_token_s:.3f} s")
+    if attempt.charged_tokens is not None:
+        parts.append(f"{attempt.charged_tokens:,} charged")
+    return in_one_line("; ".join(parts))
+
+
+def _tier(tier: Any) -> str:
+    return "nobody" if tier is None else str(tier.value)
