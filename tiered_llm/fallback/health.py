@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary
 
+from opentelemetry import trace
+
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.fallback.breaker import Breaker
 from tiered_llm.fallback.retries import RetryBudget
@@ -87,11 +89,14 @@ class Health:
             if address is None:
                 found = self._own.get(endpoint)
                 if found is None:
-                    found = self._own[endpoint] = self._new(endpoint.spec.model_id, policy)
+                    spec = endpoint.spec
+                    found = self._own[endpoint] = self._new(
+                        (spec.provider, "", spec.model_name), policy
+                    )
                 return found
             key = (address, policy)
             if key not in self._breakers:
-                self._breakers[key] = self._new(_named(address), policy)
+                self._breakers[key] = self._new(address, policy)
             self._breakers.move_to_end(key)
             if len(self._breakers) > _MOST_ENDPOINTS:
                 self._breakers.popitem(last=False)
@@ -144,8 +149,8 @@ class Health:
         for budget in budgets:
             budget.reset()
 
-    def _new(self, name: str, policy: BreakerSettings) -> Breaker:
-        return Breaker(policy, self.clock, self._rng, partial(_tell, name))
+    def _new(self, address: Address, policy: BreakerSettings) -> Breaker:
+        return Breaker(policy, self.clock, self._rng, partial(_tell, address))
 
 
 def _named(address: Address) -> str:
@@ -154,9 +159,24 @@ def _named(address: Address) -> str:
     return f"{provider}/{model} at {masked_url(url)}" if url else f"{provider}/{model}"
 
 
-def _tell(name: str, old: State, new: State) -> None:
+def _tell(address: Address, old: State, new: State) -> None:
     level = logging.INFO if new in {"closed", "half_open"} else logging.WARNING
-    _log.log(level, "breaker of %s: %s, was %s", name, new, old)
+    _log.log(level, "breaker of %s: %s, was %s", _named(address), new, old)
+    _event(address, old, new)
+
+
+def _event(address: Address, old: State, new: State) -> None:
+    """An event of the span that is current, if any is recorded."""
+    span = trace.get_current_span()
+    if span.is_recording():
+        provider, url, model = address
+        told = {
+            "tiered_llm.breaker.state": new,
+            "tiered_llm.breaker.was": old,
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": model,
+        }
+        span.add_event("tiered_llm.breaker", {**told, "server.address": masked_url(url)})
 
 
 PROCESS_HEALTH = Health()
