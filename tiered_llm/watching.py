@@ -5,7 +5,6 @@ What goes wrong here is caught here, and logged once: it never breaks a call.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -15,6 +14,7 @@ from langchain_core.utils.uuid import uuid7
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.fallback import UNWATCHED
 from tiered_llm.records import CallRecord
+from tiered_llm.telemetry.trouble import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from tiered_llm.telemetry import CallSpans, Telemetry
     from tiered_llm.tiers import Tier, TierSpec
     from tiered_llm.types import RoutingDecision, RoutingRequest
-
-_log = logging.getLogger("tiered_llm.telemetry")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -54,26 +52,47 @@ class Watchers:
 
     def watch(self, request: RoutingRequest, config: RunnableConfig) -> CallWatch | None:
         """Follows one call; None where nobody is to be told."""
-        telemetry = self.telemetry
-        traces = telemetry is not None and telemetry.traces
-        counts = telemetry is not None and telemetry.counts
+        traces, counts = self._wanted()
         if self.metrics is None and not traces and not counts:
             return None
         return CallWatch(self, request, config, traces=traces, counts=counts)
 
+    def _wanted(self) -> tuple[bool, bool]:
+        """Whether the application's SDK takes spans, and metrics; a broken one takes neither."""
+        telemetry = self.telemetry
+        if telemetry is None:
+            return False, False
+        try:
+            return telemetry.traces, telemetry.counts
+        except Exception as trouble:  # noqa: BLE001  # a provider named by the environment
+            tell(trouble)
+            return False, False
+
 
 def _guarded(
-    method: Callable[Concatenate[CallWatch, _P], _R],
-) -> Callable[Concatenate[CallWatch, _P], _R]:
+    method: Callable[Concatenate[CallWatch, _P], None],
+) -> Callable[Concatenate[CallWatch, _P], None]:
     """Telemetry's one boundary: what fails behind it is logged once, and the call goes on."""
+    return _or_else(None, method)
 
+
+def _guarded_context(
+    method: Callable[Concatenate[CallWatch, _P], AbstractContextManager[None]],
+) -> Callable[Concatenate[CallWatch, _P], AbstractContextManager[None]]:
+    """The same for what is entered: where it fails, nothing is."""
+    return _or_else(UNWATCHED, method)
+
+
+def _or_else(
+    otherwise: _R, method: Callable[Concatenate[CallWatch, _P], _R]
+) -> Callable[Concatenate[CallWatch, _P], _R]:
     @wraps(method)
-    def guarded(watch: CallWatch, /, *args: _P.args, **kwargs: _P.kwargs) -> Any:
+    def guarded(watch: CallWatch, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(watch, *args, **kwargs)
         except Exception as trouble:  # noqa: BLE001
-            _tell(trouble)
-            return UNWATCHED
+            tell(trouble)
+            return otherwise
 
     return guarded
 
@@ -109,16 +128,20 @@ class CallWatch:
         """Take the request; the run's id is the config's, or drawn."""
         self.run_id = str(config.get("run_id") or uuid7())
         self._watchers, self._request, self._config = watchers, request, config
-        telemetry = watchers.telemetry
         self._spans: CallSpans | None = None
-        if traces and telemetry is not None:
-            self._spans = telemetry.spans(self.run_id)
+        if traces:
+            self._trace()
         self._counts = counts
         self._decision: RoutingDecision | None = None
         self._attempts: list[AttemptRecord] = []
         self._budget: dict[str, Any] = {}
         self._committed = False
         self._router_s = 0.0
+
+    @_guarded
+    def _trace(self) -> None:
+        if self._watchers.telemetry is not None:
+            self._spans = self._watchers.telemetry.spans(self.run_id)
 
     def __enter__(self) -> None:
         """The call begins; what follows is the router's time."""
@@ -135,7 +158,7 @@ class CallWatch:
         if self._spans is not None:
             self._spans.decided(decision, self._at, self._router_s)
 
-    @_guarded
+    @_guarded_context
     def at_the_edge(self, config: RunnableConfig) -> AbstractContextManager[None]:
         """Around what takes leave or settles."""
         return UNWATCHED if self._spans is None else self._spans.at_the_edge(config)
@@ -157,7 +180,7 @@ class CallWatch:
         if self._spans is not None:
             self._spans.attempt_began(number, spec, messages)
 
-    @_guarded
+    @_guarded_context
     def around_whole(self) -> AbstractContextManager[None]:
         """Around a whole answer."""
         return UNWATCHED if self._spans is None else self._spans.around_whole()
@@ -172,16 +195,27 @@ class CallWatch:
 
     @_guarded
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """The call is over: its record is made, and everybody told."""
+        """The call is over: its record is made, and everybody told, whoever of them fails."""
         record = self._record(error)
-        watchers = self._watchers
-        if watchers.metrics is not None:
-            watchers.metrics.record(record)
+        self._write_down(record)
+        self._end_spans(record)
+        self._count(record)
+
+    @_guarded
+    def _write_down(self, record: CallRecord) -> None:
+        if self._watchers.metrics is not None:
+            self._watchers.metrics.record(record)
+
+    @_guarded
+    def _end_spans(self, record: CallRecord) -> None:
         if self._spans is not None:
             self._spans.ended(record, self._config)
-        if self._counts and watchers.telemetry is not None:
-            told = watchers.telemetry
-            told.instruments.count(record, watchers.specs, told.tenants)
+
+    @_guarded
+    def _count(self, record: CallRecord) -> None:
+        told = self._watchers.telemetry
+        if self._counts and told is not None:
+            told.instruments.count(record, self._watchers.specs, told.tenants)
 
     def _record(self, error: BaseException | None) -> CallRecord:
         request, decision = self._request, self._decision
@@ -227,13 +261,3 @@ def _refusal(error: BaseException | None) -> dict[str, Any]:
     """Which budget refused, where one did; never by how much, or whose."""
     rule, period = getattr(error, "rule", None), getattr(error, "period", None)
     return {"refused_by": f"{rule}/{period}"} if rule and period else {}
-
-
-_TOLD: set[str] = set()
-
-
-def _tell(trouble: Exception) -> None:
-    kind = type(trouble).__name__  # its text may quote what must not be logged
-    if kind not in _TOLD and len(_TOLD) < 100:  # noqa: PLR2004  # a bound, whichever
-        _TOLD.add(kind)
-        _log.warning("telemetry failed (%s); calls go on without", kind)

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +16,11 @@ CAPTURE: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The variable by which OpenTelemetry's GenAI instrumentations are asked for content."""
 
 _ON_SPANS = {"true", "1", "span_only", "span_and_event"}
+
+_UNTOLD: Final = "unknown"
+"""Why a partial answer ended: the convention's form has a reason in each."""
+
+_REASONS = {"tool_calls": "tool_call"}
 
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 
@@ -32,20 +38,37 @@ def as_input(messages: Sequence[BaseMessage]) -> str:
 
 def as_output(answer: Any) -> str | None:
     """An answer as the JSON of `gen_ai.output.messages`; None where it is no message."""
-    if isinstance(answer, dict):
-        answer = answer.get("raw")
-    if not isinstance(answer, AIMessage):
+    message = _message(answer)
+    if message is None:
         return None
-    said = {"role": "assistant", "parts": _parts(answer)}
-    reason = finish_reason(answer)
-    return _json([said if reason is None else {**said, "finish_reason": reason}])
+    reason = finish_reason(message) or _UNTOLD
+    said = {"role": "assistant", "parts": _parts(message)}
+    return _json([{**said, "finish_reason": _REASONS.get(reason, reason)}])
 
 
 def finish_reason(answer: Any) -> str | None:
     """Why an answer ended, in the provider's words."""
-    told = getattr(answer, "response_metadata", None) or {}
-    reason = told.get("finish_reason") or told.get("done_reason") or told.get("stop_reason")
-    return str(reason) if reason else None
+    return _told(answer, "finish_reason", "done_reason", "stop_reason")
+
+
+def response_model(answer: Any) -> str | None:
+    """The model that answered, by the provider's name for it."""
+    return _told(answer, "model_name", "model")
+
+
+def _told(answer: Any, *names: str) -> str | None:
+    told = getattr(_message(answer), "response_metadata", None) or {}
+    return next((str(told[name]) for name in names if told.get(name)), None)
+
+
+def _message(answer: Any) -> AIMessage | None:
+    """The message of an answer, in whatever form a door gives it."""
+    if isinstance(answer, LLMResult):
+        first = answer.generations[0][0] if answer.generations and answer.generations[0] else None
+        answer = first.message if isinstance(first, ChatGeneration) else None
+    if isinstance(answer, dict):
+        answer = answer.get("raw")
+    return answer if isinstance(answer, AIMessage) else None
 
 
 def _role(message: BaseMessage) -> str:

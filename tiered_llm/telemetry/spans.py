@@ -22,7 +22,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from tiered_llm.telemetry import names
-from tiered_llm.telemetry.content import as_input, as_output, finish_reason
+from tiered_llm.telemetry.content import as_input, as_output, finish_reason, response_model
 from tiered_llm.telemetry.current import Current
 from tiered_llm.telemetry.parents import is_instrumented, parent_of
 
@@ -111,7 +111,7 @@ class CallSpans:
             told = {names.OPERATION: names.CHAT, **_model(spec)}
             name = f"{names.CHAT} {spec.model_name}"
             self._chat = self._tracer.start_span(name, below, kind=SpanKind.CLIENT, attributes=told)
-        if self._options.content:
+        if self._options.content and self._innermost.is_recording():
             self._innermost.set_attribute(names.INPUT_MESSAGES, as_input(messages))
 
     def around_whole(self) -> AbstractContextManager[None]:
@@ -123,14 +123,13 @@ class CallSpans:
         self._last, span = record, self._attempt
         if span is None:
             return
-        if self._options.content and (said := as_output(answer)) is not None:
-            self._innermost.set_attribute(names.OUTPUT_MESSAGES, said)
         if span.is_recording():
+            self._say(answer)
             span.set_attributes(_outcome(record))
         if self._chat is not None:
             self._end_chat(self._chat, record, answer)
-        _close(span, record.fault)
         self._attempt = self._chat = None
+        _close(span, record.fault)
 
     def ended(self, record: CallRecord, config: RunnableConfig) -> None:
         """The call is over."""
@@ -145,6 +144,11 @@ class CallSpans:
         assert found is not None  # noqa: S101  # asked within an attempt
         return found
 
+    def _say(self, answer: Any) -> None:
+        """The answer, if an operator asks for it."""
+        if self._options.content and (said := as_output(answer)) is not None:
+            self._innermost.set_attribute(names.OUTPUT_MESSAGES, said)
+
     def _opened(self, config: RunnableConfig) -> Span:
         if self._route is None:
             told = {names.RUN_ID: self._run_id, **_decision(self._decision)}
@@ -152,6 +156,8 @@ class CallSpans:
                 names.ROUTE_SPAN, parent_of(config), attributes=told, start_time=self._start_ns
             )
             self._chats = self._options.emit_genai_spans and not is_instrumented(config)
+            if self._decision is not None and self._route.is_recording():
+                self._route.set_attributes(_rest(self._decision))
         return self._route
 
     def _fell_back(self, last: AttemptRecord, spec: TierSpec) -> None:
@@ -169,9 +175,11 @@ class CallSpans:
             if not record.estimated:
                 span.set_attribute(names.INPUT_TOKENS, record.input_tokens)
                 span.set_attribute(names.OUTPUT_TOKENS, record.output_tokens)
-            reason = finish_reason(answer)
+            reason, model = finish_reason(answer), response_model(answer)
             if reason:
                 span.set_attribute(names.FINISH_REASONS, [reason])
+            if model:
+                span.set_attribute(names.RESPONSE_MODEL, model)
         _close(span, record.fault)
 
 
@@ -183,15 +191,22 @@ def _close(span: Span, error: str | None) -> None:
 
 
 def _decision(decision: RoutingDecision | None) -> dict[str, Any]:
+    """What a sampler may go by."""
     if decision is None:
         return {}
-    told: dict[str, Any] = {
+    return {
         names.TIER: decision.tier.value,
         names.SCORE: decision.score,
         names.REASON: str(decision.last_word or ""),
-        names.POLICY_VERSION: decision.policy_version,
     }
-    # an attribute costs some microseconds: what is empty or says nothing more is left out
+
+
+def _rest(decision: RoutingDecision) -> dict[str, Any]:
+    """What is told where the trace is sampled.
+
+    An attribute costs some microseconds: what is empty or says nothing more is left out.
+    """
+    told: dict[str, Any] = {names.POLICY_VERSION: decision.policy_version}
     for name, value in decision.factors.items():
         if value:
             told[f"{names.FACTOR}{name}"] = value

@@ -10,12 +10,13 @@ from tiered_llm.telemetry import names
 from tiered_llm.telemetry.content import wants_content
 from tiered_llm.telemetry.instruments import instruments_of
 from tiered_llm.telemetry.spans import CallSpans, SpanOptions
+from tiered_llm.telemetry.trouble import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from opentelemetry.metrics import MeterProvider
-    from opentelemetry.trace import TracerProvider
+    from opentelemetry.trace import Tracer, TracerProvider
 
     from tiered_llm.settings import Settings
     from tiered_llm.telemetry.instruments import Instruments
@@ -61,7 +62,7 @@ class Telemetry:
         self._enabled = enabled
         self._options = SpanOptions(emit_genai_spans=emit_genai_spans, content=wants_content())
         self._tracers, self._meters = tracer_provider, meter_provider
-        self._tracer = trace.get_tracer(names.SCOPE, tracer_provider=tracer_provider)
+        self._tracer: Tracer | None = None
         self._instruments: Instruments | None = None
 
     @classmethod
@@ -95,11 +96,17 @@ class Telemetry:
 
     def spans(self, run_id: str) -> CallSpans:
         """The spans of one call."""
+        if self._tracer is None:
+            self._tracer = trace.get_tracer(names.SCOPE, tracer_provider=self._tracers)
         return CallSpans(self._tracer, self._options, run_id)
 
     @property
     def instruments(self) -> Instruments:
-        """The instruments: one set for each provider."""
+        """The instruments: one set for each provider; of a provider that fails they do nothing."""
         if self._instruments is None:
-            self._instruments = instruments_of(self._meters)
+            try:
+                self._instruments = instruments_of(self._meters)
+            except Exception as trouble:  # noqa: BLE001  # whatever an SDK raises
+                tell(trouble)
+                self._instruments = instruments_of(metrics.NoOpMeterProvider())
         return self._instruments
