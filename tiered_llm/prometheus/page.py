@@ -130,10 +130,10 @@ class MetricsPage:
             for state in BREAKER_STATES
         ]
         yield gauge(names.BREAKER, "1 for the worst state that a process sees", shut, states)
-        dropped = Family(names.DROPPED, names.DROP_CAUSE)
-        for cause, count in told["dropped"].items():
-            dropped.add(count, cause)
-        yield dropped.metric()
+        # no counter: what a process lost is gone from the sum when the process is
+        lost = [((cause,), float(count)) for cause, count in sorted(told["dropped"].items())]
+        about = "Records lost by the processes that are there"
+        yield gauge(names.DROPPED, about, (names.DROP_CAUSE,), lost)
         alive = [((), float(told["processes"]))]
         yield gauge(names.PROCESSES, "Processes that record, lately", (), alive)
 

@@ -102,7 +102,6 @@ class Family:
 _ABOUT: Final = {
     names.FEEDBACK: "Answers that were judged",
     names.FEEDBACK_SCORE: "Sum of the judgements, each from 0 to 1",
-    names.DROPPED: "Records that were lost, by the processes that are there",
 }
 
 

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from page_crew import Workers
+
+HERE = Path(__file__).parent
+
+
+def _redis_server():
+    """By path: a directory named `redis` must not get in the library's way."""
+    path = HERE.parent / "redis" / "redis_server.py"
+    spec = importlib.util.spec_from_file_location("redis_server_of_pages", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.RedisServer()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def stores(request, tmp_path):
+    """URLs of the decisions' store and of the budgets'."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/decisions.db", f"sqlite:///{tmp_path}/budgets.db"
+        return
+    with _redis_server() as server:
+        yield server.url, server.url
+
+
+@pytest.fixture
+def workers(stores, simulated_tiers, clean_environment):
+    """They have made their calls, some with faults, and serve; their pages' ports, shared first."""
+    from tiered_llm.testing import Fault
+
+    faulty = simulated_tiers.standard
+    faulty.script("qwen2.5:32b", *[Fault.status(503)] * 7)
+    sims = [getattr(simulated_tiers, tier) for tier in ("light", "standard")]
+    urls = [*(sim.url for sim in sims), simulated_tiers.heavy.openai_url]
+    with Workers(stores, urls) as running:
+        yield running
