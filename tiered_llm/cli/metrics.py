@@ -63,6 +63,7 @@ def _run(app: object, host: str, port: int, notes: tuple[str, ...]) -> None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind((host, port))
+            listening.listen()  # who reads the line below may come at once
         except OSError as error:
             why = error.strerror or str(error)
             print_error(f"cannot listen on {host}:{port}: {why}", "--port 0 takes a free port")
