@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,12 +38,13 @@ def as_input(messages: Sequence[BaseMessage]) -> str:
 
 
 def as_output(answer: Any) -> str | None:
-    """An answer as the JSON of `gen_ai.output.messages`; None where it is no message."""
+    """An answer as the JSON of `gen_ai.output.messages`; None where there is none."""
     message = _message(answer)
-    if message is None:
+    parts = _parsed(answer) if message is None else _parts(message)
+    if parts is None:
         return None
     reason = finish_reason(message) or _UNTOLD
-    said = {"role": "assistant", "parts": _parts(message)}
+    said = {"role": "assistant", "parts": parts}
     return _json([{**said, "finish_reason": _REASONS.get(reason, reason)}])
 
 
@@ -88,6 +90,15 @@ def _parts(message: BaseMessage) -> list[dict[str, Any]]:
             for call in message.tool_calls
         ]
     return parts
+
+
+def _parsed(answer: Any) -> list[dict[str, Any]] | None:
+    """An answer that a schema has made something else of a message: its message is not known."""
+    if isinstance(answer, BaseModel):
+        return [{"type": "text", "content": answer.model_dump_json()}]
+    if isinstance(answer, dict):
+        return [{"type": "text", "content": _json(answer)}]
+    return None
 
 
 def _json(value: Any) -> str:

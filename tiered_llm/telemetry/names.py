@@ -23,6 +23,8 @@ TIER: Final = "tiered_llm.tier"
 """On a route span and a decision the tier chosen, on an attempt the tier asked."""
 ANSWERED_TIER: Final = "tiered_llm.answered_tier"
 """The tier that answered; `none` in metrics where nobody did."""
+NEXT_TIER: Final = "tiered_llm.next_tier"
+"""On a fallback's event, whom is asked now."""
 SCORE: Final = "tiered_llm.score"
 REASON: Final = "tiered_llm.reason"
 REASONS: Final = "tiered_llm.reasons"
@@ -78,6 +80,9 @@ SERVER_ADDRESS: Final = "server.address"
 FALLBACK_EVENT: Final = "tiered_llm.fallback"
 SKIPPED_EVENT: Final = "tiered_llm.skipped"
 BREAKER_EVENT: Final = "tiered_llm.breaker"
+"""Made by `tiered_llm.fallback`, which knows no other room's names; so are the budgets' two."""
+ALERT_EVENT: Final = "tiered_llm.budget.alert"
+OVERRUN_EVENT: Final = "tiered_llm.budget.overrun"
 
 # --- instruments ---
 

@@ -165,7 +165,7 @@ class CallSpans:
         told = {
             names.TIER: last.tier.value,
             names.ERROR_TYPE: last.fault or "",
-            names.ANSWERED_TIER: spec.tier.value,
+            names.NEXT_TIER: spec.tier.value,
         }
         self._route.add_event(names.FALLBACK_EVENT, told)
 
