@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from tiered_llm.routing import ModelRouter
     from tiered_llm.settings import Settings, get_settings
+    from tiered_llm.telemetry import Telemetry
     from tiered_llm.tiers import Ability, Tier, TierSpec
     from tiered_llm.types import AgentSpec, ComplexityEstimate, RoutingDecision, RoutingRequest
 
@@ -75,6 +76,7 @@ _HOMES = {
     "RoutingRequest": "types",
     "Settings": "settings",
     "StreamInterruptedError": "errors",
+    "Telemetry": "telemetry",
     "Tier": "tiers",
     "TierSpec": "tiers",
     "TieredChatModel": "chat_model",
@@ -113,6 +115,7 @@ __all__ = [
     "RoutingRequest",
     "Settings",
     "StreamInterruptedError",
+    "Telemetry",
     "Tier",
     "TierSpec",
     "TieredChatModel",

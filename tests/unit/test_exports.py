@@ -37,6 +37,7 @@ PUBLIC = [
     "RoutingRequest",
     "Settings",
     "StreamInterruptedError",
+    "Telemetry",
     "Tier",
     "TierSpec",
     "TieredChatModel",

@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
 
 EPILOG = (
     "Exit codes: 0 all is well; 1 what was asked failed, or doctor found a problem; "
-    "2 wrong usage; 3 the configuration is wrong; 4 an endpoint or the store of budgets does not "
+    "2 wrong usage; 3 the configuration is wrong; 4 an endpoint or a store does not "
     "answer; 130 interrupted."
 )
 

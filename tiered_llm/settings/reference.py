@@ -72,7 +72,8 @@ def reference_tables() -> str:
     known = catalogue_of(Settings)
     parts = ["## General", _table(_general(known))]
     parts += ["## Tiers: `[light]`, `[standard]`, `[heavy]`", _table(_of_tiers(known))]
-    for name in ("budget", "complexity", "routing", "fallback", "breaker"):
+    sections = dict.fromkeys(path[0] for path in known.sections)
+    for name in (name for name in sections if name not in set(Tier)):
         entries = [entry for entry in known.entries.values() if entry.path[0] == name]
         parts += [f"## Table `[{name}]`", _table(map(_row, entries))]
     parts += ["## Variables that are no settings", _reserved(RESERVED_VARIABLES)]
