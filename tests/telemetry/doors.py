@@ -69,18 +69,26 @@ def _structured(model: Any) -> Any:
 
 
 def graph_of(model: Any) -> Any:
-    """A graph with one node that asks the model, by either of its doors."""
+    """A graph with one node, which asks the model."""
 
     def ask(state: State) -> dict[str, Any]:
         return {"messages": [model.invoke(state["messages"])]}
 
-    async def aask(state: State) -> dict[str, Any]:
+    return _with_node(ask)
+
+
+def agraph_of(model: Any) -> Any:
+    """The same, for an event loop."""
+
+    async def ask(state: State) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
-    from langchain_core.runnables import RunnableLambda
+    return _with_node(ask)
 
+
+def _with_node(ask: Any) -> Any:
     graph = StateGraph(State)
-    graph.add_node("ask", RunnableLambda(ask, aask, name="ask"))
+    graph.add_node("ask", ask)
     graph.add_edge(START, "ask")
     graph.add_edge("ask", END)
     return graph.compile()
@@ -114,7 +122,7 @@ DOORS = {
     "tools": Door(run=lambda m: m.bind_tools([get_weather]).invoke(ASKED)),
     "atools": Door(run=lambda m: asyncio.run(m.bind_tools([get_weather]).ainvoke(ASKED))),
     "graph": Door(run=lambda m: graph_of(m).invoke(question())),
-    "agraph": Door(run=lambda m: asyncio.run(graph_of(m).ainvoke(question()))),
+    "agraph": Door(run=lambda m: asyncio.run(agraph_of(m).ainvoke(question()))),
     "graph_stream": Door(
         run=lambda m: list(graph_of(m).stream(question(), stream_mode="messages"))
     ),
