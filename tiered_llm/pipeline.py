@@ -122,11 +122,29 @@ class Pipeline:
         begin = partial(self._abegin, request, call)
         return self.fallback.astream(call, messages, config, begin)
 
+    def route(self, request: RoutingRequest, call: Call) -> RoutingDecision:
+        """Where a call goes, as things stand: by its payer's budget and the endpoints' health too.
+
+        Raises:
+            NoCapableTierError: No configured tier can serve the request.
+        """
+        return call.decided or self.decide(self._paid(request, call))
+
+    async def aroute(self, request: RoutingRequest, call: Call) -> RoutingDecision:
+        """As `route`; waits where the estimator or the budget's store has to."""
+        return call.decided or await self.adecide(await self._apaid(request, call))
+
     def _begin(self, request: RoutingRequest, call: Call) -> None:
+        if call.decided is not None:
+            self._decided(request, call, call.decided)
+            return
         paid = self._paid(request, call)
         self._decided(paid, call, self.decide(paid))
 
     async def _abegin(self, request: RoutingRequest, call: Call) -> None:
+        if call.decided is not None:
+            self._decided(request, call, call.decided)
+            return
         paid = await self._apaid(request, call)
         self._decided(paid, call, await self.adecide(paid))
 

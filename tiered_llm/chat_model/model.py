@@ -36,10 +36,10 @@ from typing_extensions import override
 
 from tiered_llm.budgets import BudgetManager
 from tiered_llm.chat_model.configurable import ConfigurableTieredModel
+from tiered_llm.chat_model.deciding import DecidingModel
 from tiered_llm.chat_model.events import async_event_stream, event_stream
 from tiered_llm.chat_model.generating import configs_for, joined
 from tiered_llm.chat_model.preparing import prepare, refuse_restart_with_tools
-from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.chat_model.structured import StructuredTieredModel
 from tiered_llm.chat_model.tier_models import (
     endpoints_for,
@@ -70,7 +70,7 @@ from tiered_llm.watching import Watchers
 _TIER_FIELDS = ("light", "standard", "heavy")
 
 
-class TieredChatModel(SelfDescribing):
+class TieredChatModel(DecidingModel):
     """Each call goes to the cheapest tier that will do.
 
     ```python

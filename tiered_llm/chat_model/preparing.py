@@ -87,6 +87,7 @@ def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
         call.wallet = _wallet(model.budget, messages, context, call)
     request = _request(messages, context, call)
     call.input_tokens = request.input_tokens
+    call.decided = model.decided
     call.watch = model.stages.watchers.watch(request, config)
     if call.watch is not None:
         config["run_id"] = UUID(call.watch.run_id)  # traces and records know it by one name

@@ -60,6 +60,7 @@ class Call:
         granted: The most output tokens of the attempt under way, where somebody pays.
         watch: Who follows the call; None where nobody does.
         may_restart: Whether a broken stream may begin anew.
+        decided: Where the call goes, if that was decided before it was made.
         decision: Set once the call has been routed.
         queue: The attempts in order, set with the decision.
         until_s: The deadline on the monotonic clock; infinite where there is none.
@@ -83,6 +84,7 @@ class Call:
     granted: int | None = None
     watch: Watch | None = None
     may_restart: bool = False
+    decided: RoutingDecision | None = None
     decision: RoutingDecision = field(init=False)
     queue: tuple[Attempt, ...] = ()
     until_s: float = math.inf

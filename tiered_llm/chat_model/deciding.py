@@ -1,0 +1,94 @@
+"""A model that tells where a call would go, and whose calls go where that was decided.
+
+A graph that decides in one node and calls in another needs both: the decision is made once, shown,
+and kept to, while fallback, budget and records stay what they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Self, cast
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.runnables import RunnableConfig
+from pydantic import PrivateAttr
+
+from tiered_llm.chat_model.preparing import Prepared, prepare
+from tiered_llm.chat_model.self_describing import SelfDescribing
+from tiered_llm.fallback import BoundTools
+from tiered_llm.types import RoutingDecision
+
+
+class DecidingModel(SelfDescribing):
+    """A model over a pipeline, which can be asked for a decision alone."""
+
+    _decided: RoutingDecision | None = PrivateAttr(default=None)
+
+    @property
+    def decided(self) -> RoutingDecision | None:
+        """Where every call of this model goes, if `with_decision` has said so."""
+        private = self.__pydantic_private__ or {}  # on every call: past __getattr__
+        return private.get("_decided")
+
+    def route(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        hold: bool = True,
+        **kwargs: Any,
+    ) -> RoutingDecision:
+        """Where a call would go; nothing is sent, reserved or recorded.
+
+        ```python
+        decision = model.route(messages, config, tools=tools)
+        answer = model.with_decision(decision).bind_tools(tools).invoke(messages, config)
+        ```
+
+        Args:
+            input: As the call's own.
+            config: As the call's own.
+            hold: Whether the tier that began a turn is held, as by a call.
+            kwargs: As the call's own; `tools` as `bind_tools` takes them.
+
+        Raises:
+            NoCapableTierError: No configured tier can serve the request.
+            ConfigurationError: A malformed context value.
+        """
+        prepared = self._prepared(input, config, kwargs, hold=hold)
+        return self.stages.route(prepared.request, prepared.call)
+
+    async def aroute(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        hold: bool = True,
+        **kwargs: Any,
+    ) -> RoutingDecision:
+        """As `route`; waits where the estimator or the budget's store has to."""
+        prepared = self._prepared(input, config, kwargs, hold=hold)
+        return await self.stages.aroute(prepared.request, prepared.call)
+
+    def with_decision(self, decision: RoutingDecision) -> Self:
+        """A copy whose calls go where the decision says; fallback, budget and records as ever."""
+        copied = self.model_copy()
+        copied._decided = decision  # noqa: SLF001  # its own kind
+        return copied
+
+    def _prepared(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None,
+        arguments: dict[str, Any],
+        *,
+        hold: bool,
+    ) -> Prepared:
+        given = dict(arguments)
+        if "tools" in given:
+            given["tools"] = BoundTools(given["tools"])
+        prepared = prepare(cast("Any", self), input, config, given, stop=given.pop("stop", None))
+        if hold:
+            return prepared
+        free = replace(prepared.request, held_tier=None, in_turn=False)
+        return prepared._replace(request=free)
