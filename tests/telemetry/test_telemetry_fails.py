@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 import pytest
+from ollama import ResponseError
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
@@ -13,7 +14,7 @@ from opentelemetry.sdk.trace.sampling import Sampler
 from telemetry.doors import ASKED, collect
 from telemetry.tracing import Tracing
 
-from tiered_llm import AllTiersFailedError, ModelMetricsCollector
+from tiered_llm import AllTiersFailedError, ModelMetricsCollector, watching
 from tiered_llm.telemetry import Telemetry, names
 from tiered_llm.testing import Answer, Fault
 
@@ -133,6 +134,15 @@ class BrokenCollector(ModelMetricsCollector):
 def test_a_collector_that_fails_costs_neither_the_call_nor_its_trace(wired, tracing, door):
     assert door(wired(fields={"metrics": BrokenCollector()}))
     assert tracing.only(names.ROUTE_SPAN).attributes[names.ANSWERED_TIER] == "light"
+
+
+def test_an_error_is_the_callers_where_no_record_can_be_made(
+    wired, simulated_tiers, monkeypatch, door
+):
+    monkeypatch.setattr(watching, "CallRecord", fail)
+    simulated_tiers.light.always("qwen2.5:7b", Fault.status(400))
+    with pytest.raises(ResponseError):
+        door(wired())
 
 
 def test_a_provider_that_the_environment_names_and_nobody_has(wired, monkeypatch, door, caplog):
