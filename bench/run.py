@@ -23,6 +23,8 @@ SCRIPTS = (
     "redis_ledger",
     "races",
     "metrics",
+    "observing",
+    "agents_middleware",
 )
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.tiers import Ability, Tier
@@ -62,6 +62,28 @@ class AgentSpec:
             given[name] = _words(given.get(name, ()))
         return cls(**given)
 
+    def within(self, outer: AgentSpec | None) -> AgentSpec:
+        """This spec as an agent inside another one has it: narrowed, never widened.
+
+        Bounds are the narrower ones, and the outer's where the two leave no tier between them;
+        criticality is the higher one. What this one leaves open, name aside, is the outer's.
+        """
+        if outer is None or outer is self:
+            return self
+        lowest = _most(self.lowest_tier, outer.lowest_tier)
+        highest = _least(self.highest_tier, outer.highest_tier)
+        if lowest and highest and lowest > highest:
+            lowest, highest = outer.lowest_tier, outer.highest_tier
+        return AgentSpec(
+            name=self.name,
+            capabilities=tuple(dict.fromkeys((*self.capabilities, *outer.capabilities))),
+            criticality=max(self.criticality, outer.criticality, key=CRITICALITIES.index),
+            lowest_tier=lowest,
+            highest_tier=highest,
+            preferred_tier=self.preferred_tier or outer.preferred_tier,
+            task_types=self.task_types or outer.task_types,
+        )
+
     def __post_init__(self) -> None:
         """Refuse bounds that leave no tier and a criticality nobody knows."""
         if self.lowest_tier and self.highest_tier and self.lowest_tier > self.highest_tier:
@@ -75,8 +97,20 @@ class AgentSpec:
 CRITICALITIES = ("low", "normal", "high", "critical")
 
 
+def _most(one: Tier | None, other: Tier | None) -> Tier | None:
+    return max(one, other) if one and other else one or other
+
+
+def _least(one: Tier | None, other: Tier | None) -> Tier | None:
+    return min(one, other) if one and other else one or other
+
+
 def _words(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+StepKind = Literal["plain", "planning", "acting", "reading"]
+"""What kind of step of an agent's turn a call is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +136,10 @@ class RoutingRequest:
         prefix_tokens: Tokens of the conversation that `held_tier` has in its cache.
         ejected: Tiers whose endpoint lets no call through just now.
         budget_cap: The highest tier that the tenant's budget still allows.
+        step: What kind of step of an agent's turn this is: `plain`, without tools; `planning`,
+            the first one with tools; `reading`, after a long tool result; `acting`, after others.
+        failed_steps: Steps of this turn that failed one after the other, just before this one,
+            on `held_tier`: a tool call was malformed, or its result an error.
     """
 
     message: str = ""
@@ -121,6 +159,8 @@ class RoutingRequest:
     prefix_tokens: int = 0
     ejected: tuple[Tier, ...] = ()
     budget_cap: Tier | None = None
+    step: StepKind = "plain"
+    failed_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

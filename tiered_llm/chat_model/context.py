@@ -15,6 +15,8 @@ a node that names a task type would lose its tenant, and with it the tenant's ca
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,11 @@ from tiered_llm.tiers import Tier
 from tiered_llm.types import AgentSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from langchain_core.runnables import RunnableConfig
+
+_INHERITED: ContextVar[AgentSpec | None] = ContextVar("tiered_llm_agent_spec", default=None)
 
 _RUNTIME = "__pregel_runtime"
 """Where LangGraph keeps the runtime in a config; read there, langgraph need not be imported."""
@@ -83,7 +87,7 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
     places = (configurable, metadata, _runtime_context(configurable), defaults)
     found = {name: _first(places, name) for name in CONTEXT_NAMES}
     session = found["session_id"] or configurable.get("thread_id")
-    agent = _checked("agent_spec", found["agent_spec"], AgentSpec.parse)
+    agent = _agent((*places, _enclosing(), {"agent_spec": _INHERITED.get()}))
     task = found["task_type"]
     if task is None and agent is not None and agent.task_types:
         task = agent.task_types[0]
@@ -97,6 +101,29 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         deadline_s=_checked("deadline_s", found["deadline_s"], _seconds),
         min_output_tokens=_checked("min_output_tokens", found["min_output_tokens"], _tokens),
     )
+
+
+@contextmanager
+def inherited(spec: AgentSpec | None) -> Iterator[None]:
+    """Bound every call made inside by a spec, whatever those say of theirs.
+
+    For what runs an agent's tools: a tool may be an agent of its own.
+    """
+    token = _INHERITED.set(spec if spec is None else spec.within(_INHERITED.get()))
+    try:
+        yield
+    finally:
+        _INHERITED.reset(token)
+
+
+def _agent(places: tuple[Any, ...]) -> AgentSpec | None:
+    """The first spec, within the bounds of all the others: an inner one never widens an outer."""
+    found: AgentSpec | None = None
+    for place in places:
+        spec = _checked("agent_spec", _first((place,), "agent_spec"), AgentSpec.parse)
+        if spec is not None:
+            found = spec if found is None else found.within(spec)
+    return found
 
 
 def _enclosing() -> Mapping[str, Any]:

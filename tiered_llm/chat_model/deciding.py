@@ -6,6 +6,7 @@ and kept to, while fallback, budget and records stay what they are.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Self, cast
 
@@ -16,7 +17,8 @@ from pydantic import PrivateAttr
 from tiered_llm.chat_model.preparing import Prepared, prepare
 from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.fallback import BoundTools
-from tiered_llm.types import RoutingDecision
+from tiered_llm.tiers import Ability
+from tiered_llm.types import RoutingDecision, RoutingRequest
 
 
 class DecidingModel(SelfDescribing):
@@ -36,6 +38,7 @@ class DecidingModel(SelfDescribing):
         config: RunnableConfig | None = None,
         *,
         hold: bool = True,
+        needs: Iterable[Ability] = (),
         **kwargs: Any,
     ) -> RoutingDecision:
         """Where a call would go; nothing is sent, reserved or recorded.
@@ -48,14 +51,16 @@ class DecidingModel(SelfDescribing):
         Args:
             input: As the call's own.
             config: As the call's own.
-            hold: Whether the tier that began a turn is held, as by a call.
+            hold: Whether the tier that began a turn is held, as by a call. After steps that failed
+                it is held in any case: escalation goes up from it.
+            needs: Abilities that the call will need beside those that its arguments tell.
             kwargs: As the call's own; `tools` as `bind_tools` takes them.
 
         Raises:
             NoCapableTierError: No configured tier can serve the request.
             ConfigurationError: A malformed context value.
         """
-        prepared = self._prepared(input, config, kwargs, hold=hold)
+        prepared = self._prepared(input, config, kwargs, hold=hold, needs=needs)
         return self.stages.route(prepared.request, prepared.call)
 
     async def aroute(
@@ -64,10 +69,11 @@ class DecidingModel(SelfDescribing):
         config: RunnableConfig | None = None,
         *,
         hold: bool = True,
+        needs: Iterable[Ability] = (),
         **kwargs: Any,
     ) -> RoutingDecision:
         """As `route`; waits where the estimator or the budget's store has to."""
-        prepared = self._prepared(input, config, kwargs, hold=hold)
+        prepared = self._prepared(input, config, kwargs, hold=hold, needs=needs)
         return await self.stages.aroute(prepared.request, prepared.call)
 
     def with_decision(self, decision: RoutingDecision) -> Self:
@@ -83,12 +89,17 @@ class DecidingModel(SelfDescribing):
         arguments: dict[str, Any],
         *,
         hold: bool,
+        needs: Iterable[Ability],
     ) -> Prepared:
         given = dict(arguments)
         if "tools" in given:
             given["tools"] = BoundTools(given["tools"])
         prepared = prepare(cast("Any", self), input, config, given, stop=given.pop("stop", None))
-        if hold:
-            return prepared
-        free = replace(prepared.request, held_tier=None, in_turn=False)
-        return prepared._replace(request=free)
+        request = prepared.request
+        wanted = replace(request, needs=request.needs | frozenset(needs))
+        return prepared._replace(request=wanted if hold else _let_go(wanted))
+
+
+def _let_go(request: RoutingRequest) -> RoutingRequest:
+    """The request as the beginning of a turn, unless steps before it have failed."""
+    return request if request.failed_steps else replace(request, held_tier=None, in_turn=False)

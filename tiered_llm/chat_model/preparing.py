@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from tiered_llm.budgets import BudgetManager
     from tiered_llm.chat_model.context import CallContext
     from tiered_llm.chat_model.model import TieredChatModel
+    from tiered_llm.complexity.messages import Conversation
     from tiered_llm.fallback import Shape
+    from tiered_llm.types import StepKind
 
 _BINDING_OPTIONS = ("tool_choice", "strict", "parallel_tool_calls", "response_format")
 
@@ -85,7 +87,8 @@ def prepare(  # noqa: PLR0913  # LangChain's own arguments, and the shape
     call.deadline_s = context.deadline_s
     if model.budget is not None:
         call.wallet = _wallet(model.budget, messages, context, call)
-    request = _request(messages, context, call)
+    long_tokens = model.stages.router.settings.routing.long_result_tokens
+    request = _request(messages, context, call, long_tokens)
     call.input_tokens = request.input_tokens
     call.decided = model.decided
     call.watch = model.stages.watchers.watch(request, config)
@@ -187,7 +190,9 @@ def _overrides(model: TieredChatModel) -> dict[str, Any]:
     }
 
 
-def _request(messages: list[BaseMessage], context: CallContext, call: Call) -> RoutingRequest:
+def _request(
+    messages: list[BaseMessage], context: CallContext, call: Call, long_tokens: int
+) -> RoutingRequest:
     said = read_conversation(messages)
     needs = call.shape.needs | _needs_of(call.arguments)
     return RoutingRequest(
@@ -206,7 +211,16 @@ def _request(messages: list[BaseMessage], context: CallContext, call: Call) -> R
         held_tier=said.held_tier,
         in_turn=said.in_turn,
         prefix_tokens=said.prefix_tokens,
+        step=_step(said, long_tokens, with_tools=Ability.TOOLS in needs),
+        failed_steps=said.failed_steps,
     )
+
+
+def _step(said: Conversation, long_tokens: int, *, with_tools: bool) -> StepKind:
+    """What kind of step of an agent's turn a call is."""
+    if said.in_turn:
+        return "reading" if said.result_tokens >= long_tokens else "acting"
+    return "planning" if with_tools else "plain"
 
 
 def _needs_of(arguments: Mapping[str, Any]) -> frozenset[Ability]:

@@ -78,6 +78,9 @@ class Conversation:
         held_tier: The tier that the routing metadata of the latest AI message names; in a
             turn only messages of that turn count. `None` where none names a tier.
         prefix_tokens: Tokens up to and including that AI message; 0 without one.
+        result_tokens: In a turn, tokens of the tool results that follow its latest AI message.
+        failed_steps: In a turn, steps of the held tier that failed, one after the other, up to
+            its end: with a malformed tool call, or a result that is an error.
     """
 
     message: str = ""
@@ -88,6 +91,8 @@ class Conversation:
     in_turn: bool = False
     held_tier: Tier | None = None
     prefix_tokens: int = 0
+    result_tokens: int = 0
+    failed_steps: int = 0
 
 
 def read_conversation(messages: Sequence[BaseMessage]) -> Conversation:
@@ -117,6 +122,8 @@ def read_conversation(messages: Sequence[BaseMessage]) -> Conversation:
         in_turn=in_turn,
         held_tier=held_tier,
         prefix_tokens=sum(size.tokens for size in sizes[: holder + 1]),
+        result_tokens=_result_tokens(kinds, sizes) if in_turn else 0,
+        failed_steps=_failed_steps(messages[ask + 1 :], kinds[ask + 1 :]) if in_turn else 0,
     )
 
 
@@ -222,6 +229,27 @@ def _context_tokens(kinds: Sequence[str], sizes: Sequence[_Size], ask: int) -> i
         size.tokens for kind, size in zip(kinds, sizes, strict=True) if kind in {_SYSTEM, _TOOL}
     )
     return read + (sizes[ask].file_tokens if ask >= 0 else 0)
+
+
+def _result_tokens(kinds: Sequence[str], sizes: Sequence[_Size]) -> int:
+    last = _last_index(kinds, _AI) + 1
+    pairs = zip(kinds[last:], sizes[last:], strict=True)
+    return sum(size.tokens for kind, size in pairs if kind == _TOOL)
+
+
+def _failed_steps(messages: Sequence[BaseMessage], kinds: Sequence[str]) -> int:
+    """Steps at a turn's end that failed, all on the tier of the last of them."""
+    failed, count, tier = False, 0, None
+    for message, kind in zip(reversed(messages), reversed(kinds), strict=True):
+        if kind == _TOOL:
+            failed = failed or getattr(message, "status", None) == "error"
+        elif kind == _AI:
+            failed = failed or bool(getattr(message, "invalid_tool_calls", None))
+            here = _routed_tier(message)
+            if not failed or (count and here != tier):
+                break
+            count, tier, failed = count + 1, here, False
+    return count
 
 
 def _held(messages: Sequence[BaseMessage], start: int, ask: int) -> tuple[int, Tier | None]:

@@ -82,6 +82,28 @@ def turn_hold(view: View) -> Iterator[Verdict]:
         yield Pick(request.held_tier, "the turn began there")
 
 
+def step(view: View) -> Iterator[Verdict]:
+    """A kind of step that has a tier of its own goes there, in mid-turn too."""
+    kind = view.request.step
+    tier = view.settings.routing.step_tiers.get(kind)
+    if tier is not None:
+        yield Pick(tier, f"a step of {kind}")
+
+
+def escalation(view: View) -> Iterator[Verdict]:
+    """Steps that failed one after the other on a tier take the next one to the tier above.
+
+    From there the turn is held, so that the stronger tier ends what the weaker one could not.
+    """
+    after, failed = view.settings.routing.escalate_after, view.request.failed_steps
+    held = view.request.held_tier
+    if not after or failed < after or held is None:
+        return
+    above = next((tier for tier in sorted(view.specs) if tier > held), None)
+    if above is not None:
+        yield Raise(above, f"{failed} steps failed on {held.value}, one after the other")
+
+
 def switch_margin(view: View) -> Iterator[Verdict]:
     """Across turns, a switch for the score's sake must be worth reading the conversation anew.
 
@@ -175,6 +197,8 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     task_type,
     agent_preference,
     turn_hold,
+    step,
+    escalation,
     criticality,
     agent_bounds,
     forced_tier,

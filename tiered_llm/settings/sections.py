@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 from tiered_llm.settings.masking import masked_url
 from tiered_llm.settings.store_url import checked_store_url
 from tiered_llm.tiers import Tier, TierSpec
+from tiered_llm.types import StepKind
 
 DEFAULT_WEIGHTS = {
     "message_complexity": 0.30,
@@ -127,6 +128,20 @@ class RoutingSettings(Section):
         ge=0,
         description="Score by which a new turn must pass a threshold to leave the thread's tier, "
         "for each 1,000 tokens of conversation that would have to be read anew; 0 switches freely.",
+    )
+    step_tiers: dict[StepKind, Tier] = Field(
+        default_factory=dict,
+        description="Kind of step in an agent's turn (`plain`, `planning`, `acting`, `reading`) → "
+        "the tier that serves it, in mid-turn too.",
+    )
+    long_result_tokens: int = Field(
+        2_000, gt=0, description="Tool results from which on a step is one of `reading`."
+    )
+    escalate_after: int = Field(
+        2,
+        ge=0,
+        description="Steps of a turn that must fail one after the other, by malformed tool calls "
+        "or results that are errors, for the next one to go to the tier above; 0 never does.",
     )
     output_reserve_tokens: int = Field(
         512, ge=0, description="Room kept for the answer where the caller names no max_tokens."
