@@ -1,9 +1,13 @@
-"""The ledger, the decision log, its report, the spans and the meters say the same, to the token."""
+"""The ledger, the decision log, its report, the page of metrics, the spans and the meters say the
+same, to the token."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prometheus_client.parser import text_string_to_metric_families
+
+from tiered_llm.prometheus import MetricsPage
 from tiered_llm.telemetry import names
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ def reconcile(books: Books) -> None:
     _check_report(books, attempts)
     _check_spans(books, len(records), attempts)
     _check_meters(books, len(records), attempts)
+    _check_page(books, len(records), attempts)
 
 
 def tokens(attempt: AttemptRecord) -> int:
@@ -59,3 +64,16 @@ def _check_meters(books: Books, calls: int, attempts: list[AttemptRecord]) -> No
     assert total(names.TOKENS) == sum(map(tokens, attempts))
     assert total(names.CHARGED) == sum(each.charged_tokens for each in attempts)
     assert total(names.FAULTS) == sum(each.fault is not None for each in attempts)
+
+
+def _check_page(books: Books, calls: int, attempts: list[AttemptRecord]) -> None:
+    page, _ = MetricsPage(books.collector, budget=books.manager).render()
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(page.decode()):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    assert found["tiered_llm_decisions_total"] == calls
+    assert found["tiered_llm_attempts_total"] == len(attempts)
+    assert found.get("tiered_llm_tokens_total", 0) == sum(map(tokens, attempts))
+    charged = books.whole.used + books.whole.orphaned
+    assert found.get("tiered_llm_charged_tokens_total", 0) == charged
