@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tiered_llm.providers import Endpoint
     from tiered_llm.routing import ModelRouter
     from tiered_llm.tiers import Tier
-    from tiered_llm.types import RoutingDecision, RoutingRequest
+    from tiered_llm.types import ComplexityEstimate, RoutingDecision, RoutingRequest
 
 
 class Pipeline:
@@ -53,22 +53,31 @@ class Pipeline:
         self.fallback = FallbackChain(endpoints, policy)
         self.watchers = watchers or Watchers()
 
-    def decide(self, request: RoutingRequest) -> RoutingDecision:
-        """Estimate and route.
+    def decide(
+        self, request: RoutingRequest, estimate: ComplexityEstimate | None = None
+    ) -> RoutingDecision:
+        """Estimate, unless that has been done, and route.
 
         Raises:
             NoCapableTierError: No configured tier can serve the request.
         """
-        estimate = self.estimator.estimate_request(request)
-        return self.router.decide(self._with_health(request), estimate)
+        known = estimate or self.estimator.estimate_request(request)
+        return self.router.decide(self._with_health(request), known)
 
-    async def adecide(self, request: RoutingRequest) -> RoutingDecision:
-        """Estimate and route; waits where the estimator has to."""
+    async def adecide(
+        self, request: RoutingRequest, estimate: ComplexityEstimate | None = None
+    ) -> RoutingDecision:
+        """Estimate, unless that has been done, and route; waits where the estimator has to."""
+        known = estimate or await self.aestimate(request)
+        return self.router.decide(self._with_health(request), known)
+
+    async def aestimate(self, request: RoutingRequest) -> ComplexityEstimate:
+        """How hard a request seems; waits where the estimator has to."""
         aestimate = getattr(self.estimator, "aestimate_request", None)
         if aestimate is None:
-            return self.decide(request)
-        estimate = await aestimate(request)
-        return self.router.decide(self._with_health(request), estimate)
+            return self.estimator.estimate_request(request)
+        estimate: ComplexityEstimate = await aestimate(request)
+        return estimate
 
     def invoke(
         self,
@@ -122,17 +131,21 @@ class Pipeline:
         begin = partial(self._abegin, request, call)
         return self.fallback.astream(call, messages, config, begin)
 
-    def route(self, request: RoutingRequest, call: Call) -> RoutingDecision:
+    def route(
+        self, request: RoutingRequest, call: Call, estimate: ComplexityEstimate | None = None
+    ) -> RoutingDecision:
         """Where a call goes, as things stand: by its payer's budget and the endpoints' health too.
 
         Raises:
             NoCapableTierError: No configured tier can serve the request.
         """
-        return call.decided or self.decide(self._paid(request, call))
+        return call.decided or self.decide(self._paid(request, call), estimate)
 
-    async def aroute(self, request: RoutingRequest, call: Call) -> RoutingDecision:
+    async def aroute(
+        self, request: RoutingRequest, call: Call, estimate: ComplexityEstimate | None = None
+    ) -> RoutingDecision:
         """As `route`; waits where the estimator or the budget's store has to."""
-        return call.decided or await self.adecide(await self._apaid(request, call))
+        return call.decided or await self.adecide(await self._apaid(request, call), estimate)
 
     def _begin(self, request: RoutingRequest, call: Call) -> None:
         if call.decided is not None:

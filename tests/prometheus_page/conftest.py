@@ -36,7 +36,7 @@ def workers(stores, simulated_tiers, clean_environment):
     from tiered_llm.testing import Fault
 
     faulty = simulated_tiers.standard
-    faulty.script("qwen2.5:32b", *[Fault.status(503)] * 7)
+    faulty.script("qwen2.5:32b", *[Fault.status(503)] * 3)
     sims = [getattr(simulated_tiers, tier) for tier in ("light", "standard")]
     urls = [*(sim.url for sim in sims), simulated_tiers.heavy.openai_url]
     with Workers(stores, urls) as running:

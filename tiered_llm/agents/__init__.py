@@ -10,17 +10,28 @@ from tiered_llm.types import AgentSpec
 
 if TYPE_CHECKING:
     from tiered_llm.agents.budget_middleware import TieredBudgetMiddleware
+    from tiered_llm.agents.nodes import create_model_node, create_routing_node, route_by_tier
     from tiered_llm.agents.routing_middleware import TieredRoutingMiddleware
 
 _HOMES = {
     "TieredBudgetMiddleware": "budget_middleware",
     "TieredRoutingMiddleware": "routing_middleware",
+    "create_model_node": "nodes",
+    "create_routing_node": "nodes",
+    "route_by_tier": "nodes",
 }
 """Each name that is imported late, and its file."""
 
 _OF_LANGCHAIN = frozenset({"budget_middleware", "routing_middleware"})
 
-__all__ = ["AgentSpec", "TieredBudgetMiddleware", "TieredRoutingMiddleware"]
+__all__ = [
+    "AgentSpec",
+    "TieredBudgetMiddleware",
+    "TieredRoutingMiddleware",
+    "create_model_node",
+    "create_routing_node",
+    "route_by_tier",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from tiered_llm.chat_model.preparing import Prepared, prepare
 from tiered_llm.chat_model.self_describing import SelfDescribing
 from tiered_llm.fallback import BoundTools
 from tiered_llm.tiers import Ability
-from tiered_llm.types import RoutingDecision, RoutingRequest
+from tiered_llm.types import ComplexityEstimate, RoutingDecision, RoutingRequest
 
 
 class DecidingModel(SelfDescribing):
@@ -32,6 +32,20 @@ class DecidingModel(SelfDescribing):
         private = self.__pydantic_private__ or {}  # on every call: past __getattr__
         return private.get("_decided")
 
+    def estimate(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None
+    ) -> ComplexityEstimate:
+        """How hard a call seems, and why; nothing is sent or decided."""
+        prepared = self._prepared(input, config, {}, hold=True, needs=())
+        return self.stages.estimator.estimate_request(prepared.request)
+
+    async def aestimate(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None
+    ) -> ComplexityEstimate:
+        """As `estimate`; waits where the estimator has to."""
+        prepared = self._prepared(input, config, {}, hold=True, needs=())
+        return await self.stages.aestimate(prepared.request)
+
     def route(
         self,
         input: LanguageModelInput,
@@ -39,6 +53,7 @@ class DecidingModel(SelfDescribing):
         *,
         hold: bool = True,
         needs: Iterable[Ability] = (),
+        estimate: ComplexityEstimate | None = None,
         **kwargs: Any,
     ) -> RoutingDecision:
         """Where a call would go; nothing is sent, reserved or recorded.
@@ -54,6 +69,7 @@ class DecidingModel(SelfDescribing):
             hold: Whether the tier that began a turn is held, as by a call. After steps that failed
                 it is held in any case: escalation goes up from it.
             needs: Abilities that the call will need beside those that its arguments tell.
+            estimate: How hard it seems, where that has been estimated already.
             kwargs: As the call's own; `tools` as `bind_tools` takes them.
 
         Raises:
@@ -61,7 +77,7 @@ class DecidingModel(SelfDescribing):
             ConfigurationError: A malformed context value.
         """
         prepared = self._prepared(input, config, kwargs, hold=hold, needs=needs)
-        return self.stages.route(prepared.request, prepared.call)
+        return self.stages.route(prepared.request, prepared.call, estimate)
 
     async def aroute(
         self,
@@ -70,11 +86,12 @@ class DecidingModel(SelfDescribing):
         *,
         hold: bool = True,
         needs: Iterable[Ability] = (),
+        estimate: ComplexityEstimate | None = None,
         **kwargs: Any,
     ) -> RoutingDecision:
         """As `route`; waits where the estimator or the budget's store has to."""
         prepared = self._prepared(input, config, kwargs, hold=hold, needs=needs)
-        return await self.stages.aroute(prepared.request, prepared.call)
+        return await self.stages.aroute(prepared.request, prepared.call, estimate)
 
     def with_decision(self, decision: RoutingDecision) -> Self:
         """A copy whose calls go where the decision says; fallback, budget and records as ever."""

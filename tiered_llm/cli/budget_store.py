@@ -123,10 +123,10 @@ def is_missing(url: str) -> bool:
     return False
 
 
-def useless(source: str, name: str) -> ConfigurationError:
+def useless(source: str, name: str, file: str = _FILE) -> ConfigurationError:
     """A store that a command cannot look into."""
     wrong = f"{_MEMORY} is the memory of one process, which no other can look into"
-    right = "name the store that the application uses: sqlite:///path or redis://host:6379/0"
+    right = f"name the store that the application counts in: sqlite:///{file} or redis://host"
     return ConfigurationError([Problem(source=source, key=name, wrong=wrong, right=right)])
 
 

@@ -80,7 +80,7 @@ def open_decisions(ctx: typer.Context, store: str | None) -> Iterator[OpenDecisi
     settings = get_settings(**named)
     url, source, name = _chosen(settings)
     if url == _MEMORY:
-        raise useless(source, name)
+        raise useless(source, name, _FILE)
     missing = is_missing(url)
     with _told(debug=bool(ctx.find_root().params.get("debug"))):
         opened = _MEMORY if missing else url
