@@ -10,6 +10,7 @@ from tiered_llm.types import AgentSpec
 
 if TYPE_CHECKING:
     from tiered_llm.agents.budget_middleware import TieredBudgetMiddleware
+    from tiered_llm.agents.graph import create_tiered_graph
     from tiered_llm.agents.nodes import create_model_node, create_routing_node, route_by_tier
     from tiered_llm.agents.routing_middleware import TieredRoutingMiddleware
 
@@ -18,6 +19,7 @@ _HOMES = {
     "TieredRoutingMiddleware": "routing_middleware",
     "create_model_node": "nodes",
     "create_routing_node": "nodes",
+    "create_tiered_graph": "graph",
     "route_by_tier": "nodes",
 }
 """Each name that is imported late, and its file."""
@@ -30,6 +32,7 @@ __all__ = [
     "TieredRoutingMiddleware",
     "create_model_node",
     "create_routing_node",
+    "create_tiered_graph",
     "route_by_tier",
 ]
 

@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.types import Command
 
-from tiered_llm.agents.plain import decision_of, read
+from tiered_llm.agents.plain import decision_of, estimate_of, read
 from tiered_llm.agents.refusing import refused
 from tiered_llm.tiers import Tier
 
@@ -37,6 +37,7 @@ def create_routing_node(  # noqa: PLR0913  # each is one thing that a graph may 
     tools: Sequence[Any] = (),
     needs: Iterable[Ability] = (),
     goto: Mapping[str, str] | None = None,
+    estimate_key: str | None = None,
 ) -> Runnable[Any, Any]:
     """A node that decides which tier is to answer, and writes the decision into the state.
 
@@ -55,6 +56,7 @@ def create_routing_node(  # noqa: PLR0913  # each is one thing that a graph may 
         goto: The next node for each tier, as in `{"light": "quick", "standard": "usual", "heavy":
             "careful"}`: then the node returns a `Command`, and is to be added with
             `destinations=`.
+        estimate_key: Where the state holds an estimate, if a node before has made one.
 
     Raises:
         ConfigurationError: A hold that is neither, or `goto` without a tier that the model has.
@@ -69,7 +71,9 @@ def create_routing_node(  # noqa: PLR0913  # each is one thing that a graph may 
     wanted: dict[str, Any] = {"hold": hold == "turn", "needs": frozenset(needs)}
     if tools:
         wanted["tools"] = list(tools)
-    return _RoutingNode(model, messages_key, routing_key, wanted, goto)
+    node = _RoutingNode(model, messages_key, routing_key, wanted)
+    node.goto, node.estimate_key = goto, estimate_key
+    return node
 
 
 def create_model_node(
@@ -129,34 +133,43 @@ class _Node(Runnable[Any, Any]):
 
 
 class _RoutingNode(_Node):
+    goto: Mapping[str, str] | None = None
+    estimate_key: str | None = None
+
     def __init__(
         self,
         model: TieredChatModel,
         messages_key: str,
         routing_key: str,
         wanted: dict[str, Any],
-        goto: Mapping[str, str] | None,
     ) -> None:
         super().__init__(model, messages_key, routing_key)
-        self._wanted, self._goto = wanted, goto
+        self._wanted = wanted
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """The decision, for the state."""
         del kwargs
-        return self._told(self._model.route(self._input(input), config, **self._wanted))
+        wanted = self._wanted_of(input)
+        return self._told(self._model.route(self._input(input), config, **wanted))
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As `invoke`."""
         del kwargs
-        return self._told(await self._model.aroute(self._input(input), config, **self._wanted))
+        wanted = self._wanted_of(input)
+        return self._told(await self._model.aroute(self._input(input), config, **wanted))
+
+    def _wanted_of(self, state: Any) -> dict[str, Any]:
+        if self.estimate_key is None:
+            return self._wanted
+        return {**self._wanted, "estimate": estimate_of(read(state, self.estimate_key))}
 
     def _told(self, decision: RoutingDecision) -> Any:
         routing = {**decision.summary(), "decided_tier": decision.tier.value}
         tell({"tiered_llm.routing": routing})
         update = {self._routing_key: routing}
-        if self._goto is None:
+        if self.goto is None:
             return update
-        return Command(update=update, goto=self._goto[decision.tier.value])
+        return Command(update=update, goto=self.goto[decision.tier.value])
 
 
 class _ModelNode(_Node):

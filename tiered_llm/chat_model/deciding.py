@@ -93,6 +93,35 @@ class DecidingModel(SelfDescribing):
         prepared = self._prepared(input, config, kwargs, hold=hold, needs=needs)
         return await self.stages.aroute(prepared.request, prepared.call, estimate)
 
+    def check_room(
+        self,
+        input: LanguageModelInput,
+        decision: RoutingDecision,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Whether the budget has room for a call to the decided tier now; nothing stays reserved.
+
+        Others may come between this and the call, which reserves for itself.
+
+        Raises:
+            BudgetExceededError: It has none.
+            LedgerError: The store cannot be reached, or has lost what it held.
+        """
+        prepared = self._prepared(input, config, kwargs, hold=True, needs=())
+        self.stages.fallback.check_room(prepared.call, decision.tier)
+
+    async def acheck_room(
+        self,
+        input: LanguageModelInput,
+        decision: RoutingDecision,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `check_room`, on the event loop."""
+        prepared = self._prepared(input, config, kwargs, hold=True, needs=())
+        await self.stages.fallback.acheck_room(prepared.call, decision.tier)
+
     def with_decision(self, decision: RoutingDecision) -> Self:
         """A copy whose calls go where the decision says; fallback, budget and records as ever."""
         copied = self.model_copy()

@@ -83,6 +83,23 @@ class FallbackChain:
             self._chains[order] = chain
         return chain
 
+    def check_room(self, call: Call, tier: Tier) -> None:
+        """Whether the call's payer has room for an attempt of a tier now; nothing stays reserved.
+
+        Raises:
+            BudgetExceededError: There is none.
+        """
+        if call.wallet is not None:
+            attempt = self._attempts[tier]
+            call.wallet.reserve(attempt.spec, attempt.wanted_tokens(call)).void()
+
+    async def acheck_room(self, call: Call, tier: Tier) -> None:
+        """As `check_room`, on the event loop."""
+        if call.wallet is not None:
+            attempt = self._attempts[tier]
+            held = await call.wallet.areserve(attempt.spec, attempt.wanted_tokens(call))
+            await held.avoid()
+
     def begin(self, call: Call, decision: RoutingDecision) -> None:
         """Take up a call with its decision; its time runs from here."""
         call.decision = decision
