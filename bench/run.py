@@ -24,6 +24,7 @@ SCRIPTS = (
     "races",
     "metrics",
     "observing",
+    "agents_node",
     "agents_middleware",
 )
 
