@@ -85,7 +85,11 @@ class AgentSpec:
         )
 
     def __post_init__(self) -> None:
-        """Refuse bounds that leave no tier and a criticality nobody knows."""
+        """Accept tiers' names; refuse bounds that leave no tier, and a criticality nobody knows."""
+        for name in ("lowest_tier", "highest_tier", "preferred_tier"):
+            tier = getattr(self, name)
+            if tier is not None and not isinstance(tier, Tier):
+                object.__setattr__(self, name, Tier(tier))
         if self.lowest_tier and self.highest_tier and self.lowest_tier > self.highest_tier:
             msg = f"lowest_tier {self.lowest_tier} is above highest_tier {self.highest_tier}"
             raise ValueError(msg)

@@ -38,6 +38,14 @@ def allowed(spec):
     }
 
 
+def test_tiers_may_be_named():
+    spec = AgentSpec(name="a", lowest_tier="light", highest_tier="standard", preferred_tier="light")
+    assert (spec.lowest_tier, spec.highest_tier) == (Tier.LIGHT, Tier.STANDARD)
+    assert isinstance(spec.preferred_tier, Tier)
+    with pytest.raises(ValueError, match="huge"):
+        AgentSpec(name="a", lowest_tier="huge")
+
+
 @given(specs(), specs())
 def test_an_inner_spec_never_widens_an_outer_one(inner, outer):
     both = inner.within(outer)
