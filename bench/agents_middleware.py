@@ -2,7 +2,8 @@
 
 Two agents with one tool and one model, timed in turns: one step, and a turn of three steps with
 two tool calls. The tier is a fake in the process, so that the agent's own work is what is timed;
-any real model is slower, and the ratio nearer to 1.
+any real model is slower, and the ratio nearer to 1. The last rows are a middleware that does
+nothing: what LangChain itself takes for having one.
 
     python bench/agents_middleware.py [--json] [--rounds 25]
 
@@ -20,6 +21,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from overhead import Forgetful, Row, compare, line
@@ -31,6 +33,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BOUND = 1.3
+
+
+class Empty(AgentMiddleware[Any, Any, Any]):
+    """Hands on what it is given."""
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        """The answer itself."""
+        return handler(request)
+
+    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+        """The answer itself."""
+        return await handler(request)
+
 
 ASK = ("user", "hello")
 
@@ -60,14 +75,18 @@ def measure(rounds: int) -> list[Row]:
     loop = asyncio.new_event_loop()
     run = loop.run_until_complete
 
-    def both(call: Callable[[Any], Any]) -> Any:
-        return tuple((lambda agent=agent: call(agent)) for agent in (plain, routed))
+    empty: Any = create_agent(model, [look], middleware=[Empty()])
+
+    def both(call: Callable[[Any], Any], other: Any = routed) -> Any:
+        return tuple((lambda agent=agent: call(agent)) for agent in (plain, other))
 
     one, more = {"messages": [ASK]}, {"messages": turn()}
     rows = [
         compare("invoke, first step", both(lambda a: a.invoke(one)), BOUND, rounds),
         compare("ainvoke, first step", both(lambda a: run(a.ainvoke(one))), BOUND, rounds),
         compare("invoke, third step", both(lambda a: a.invoke(more)), BOUND, rounds),
+        compare("empty: invoke", both(lambda a: a.invoke(one), empty), None, rounds),
+        compare("empty: ainvoke", both(lambda a: run(a.ainvoke(one)), empty), None, rounds),
     ]
     loop.close()
     return rows

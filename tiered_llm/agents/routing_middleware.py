@@ -12,6 +12,7 @@ from langgraph.types import Command
 from tiered_llm.agents.refusing import refused
 from tiered_llm.chat_model import TieredChatModel
 from tiered_llm.chat_model.context import inherited
+from tiered_llm.fallback import BoundTools
 from tiered_llm.tiers import Ability
 from tiered_llm.types import AgentSpec
 
@@ -78,6 +79,7 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
         except (ValueError, TypeError) as error:
             raise refused(key="spec", wrong=str(error), right="see AgentSpec") from error
         self._model, self._holds = model, hold == "turn"
+        self._tools: BoundTools | None = None
         self._own: dict[int, tuple[TieredChatModel, TieredChatModel]] = {}
 
     def wrap_model_call(
@@ -144,14 +146,25 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
     def _wanted(self, request: ModelRequest[Any]) -> dict[str, Any]:
         wanted: dict[str, Any] = {"hold": self._holds, "needs": _needs(request)}
         if request.tools:
-            wanted["tools"] = request.tools
+            wanted["tools"] = self._formatted(request.tools)
         return wanted
+
+    def _formatted(self, tools: list[Any]) -> BoundTools:
+        """An agent's tools, formatted once: for the decision their size alone counts."""
+        known = self._tools
+        if known is None or not _same(known.originals, tools):
+            known = self._tools = BoundTools(tools)
+        return known
 
 
 def _asked(request: ModelRequest[Any]) -> tuple[list[BaseMessage]]:
     """The messages as they are sent."""
     system = [] if request.system_message is None else [request.system_message]
     return ([*system, *request.messages],)
+
+
+def _same(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
 
 
 def _needs(request: ModelRequest[Any]) -> frozenset[Ability]:

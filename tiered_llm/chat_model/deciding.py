@@ -138,7 +138,7 @@ class DecidingModel(SelfDescribing):
         needs: Iterable[Ability],
     ) -> Prepared:
         given = dict(arguments)
-        if "tools" in given:
+        if "tools" in given and not isinstance(given["tools"], BoundTools):
             given["tools"] = BoundTools(given["tools"])
         prepared = prepare(cast("Any", self), input, config, given, stop=given.pop("stop", None))
         request = prepared.request
