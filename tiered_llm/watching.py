@@ -5,7 +5,7 @@ What goes wrong here is caught here, and logged once: it never breaks a call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -195,8 +195,15 @@ class CallWatch:
 
     @_guarded
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """The call is over: its record is made, and everybody told, whoever of them fails."""
+        """The call is over: its record is made, and everybody told, whoever of them fails.
+
+        One that stopped for a human before anybody was asked is no call yet: the graph makes it
+        anew when it is resumed.
+        """
         record = self._record(error)
+        if not self._attempts and _stops_the_graph(error):
+            self._end_spans(replace(record, error=None))
+            return
         self._write_down(record)
         self._end_spans(record)
         self._count(record)
@@ -255,6 +262,11 @@ def _told_by(decision: RoutingDecision) -> dict[str, Any]:
         "reasons": tuple(map(str, decision.reasons)),
         "policy_version": decision.policy_version,
     }
+
+
+def _stops_the_graph(error: BaseException | None) -> bool:
+    """Whether it is LangGraph's own way out of a node: an interrupt, for one."""
+    return any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__)
 
 
 def _refusal(error: BaseException | None) -> dict[str, Any]:

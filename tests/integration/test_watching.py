@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
+import pickle
 from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.tracers.base import BaseTracer
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command
+from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel
 from wiring import to
 
@@ -17,6 +21,7 @@ from tiered_llm import (
     AllTiersFailedError,
     BudgetExceededError,
     BudgetManager,
+    BudgetRule,
     ModelMetricsCollector,
     NoCapableTierError,
     TieredChatModel,
@@ -219,6 +224,25 @@ def test_a_restarted_stream_is_one_call_of_two_attempts(wired, metrics, at):
     assert entry.record.error is None
 
 
+def test_a_question_to_a_human_is_no_call_yet(wired, metrics):
+    rule = BudgetRule(name="tenant", daily=10, mode="interrupt")
+    model = wired(metrics=metrics, budget=BudgetManager(rules=[rule]), tenant_id="acme")
+
+    def think(state):
+        return {"messages": [model.invoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("think", think)
+    builder.add_edge(START, "think")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": "1"}}
+    assert graph.invoke({"messages": [("user", "hello")]}, config)["__interrupt__"]
+    assert metrics.recent() == ()
+    graph.invoke(Command(resume=1_000_000), config)
+    (entry,) = metrics.recent()
+    assert (entry.record.answered, entry.record.error) == ("light", None)
+
+
 # --- what never breaks a call ---
 
 
@@ -264,6 +288,19 @@ def test_a_copy_shares_them(model, metrics):
     copy.deepcopy(model).invoke("hello")
     model.model_copy().invoke("hello")
     assert len(metrics.recent()) == 2
+
+
+def test_a_collector_stays_in_its_process(model):
+    with pytest.raises(TypeError, match="build one there, on the same store"):
+        pickle.dumps(model)
+
+
+def test_telemetry_travels_as_its_choices(wired):
+    told = Telemetry(emit_genai_spans=True, tenants=["acme"])
+    assert pickle.loads(pickle.dumps(told)).tenants == {"acme"}  # noqa: S301
+    assert pickle.loads(pickle.dumps(wired(telemetry=told))).invoke("hello").text  # noqa: S301
+    with pytest.raises(TypeError, match="a provider of its own"):
+        pickle.dumps(Telemetry(tracer_provider=TracerProvider()))
 
 
 def test_watchers_that_are_set_later_are_told(wired, metrics):

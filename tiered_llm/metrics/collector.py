@@ -119,6 +119,15 @@ class ModelMetricsCollector(MetricsReader):
         """A copy of a model shares its collector."""
         return self
 
+    def __reduce__(self) -> Any:
+        """Refuse to travel: another process records by itself.
+
+        Raises:
+            TypeError: Always.
+        """
+        msg = "a ModelMetricsCollector stays in its process: build one there, on the same store"
+        raise TypeError(msg)
+
     # --- recording ---
 
     def record(self, record: CallRecord) -> None:

@@ -77,6 +77,17 @@ class Telemetry:
         """A copy of a model shares its telemetry."""
         return self
 
+    def __reduce__(self) -> Any:
+        """Travel as the choices; another process has its own global providers.
+
+        Raises:
+            TypeError: It has a provider of its own, which cannot travel.
+        """
+        if self._tracers is not None or self._meters is not None:
+            msg = "a Telemetry with a provider of its own stays in its process: build one there"
+            raise TypeError(msg)
+        return _rebuilt, (self._enabled, self._options.emit_genai_spans, self.tenants)
+
     @property
     def traces(self) -> bool:
         """Whether somebody takes spans."""
@@ -110,3 +121,7 @@ class Telemetry:
                 tell(trouble)
                 self._instruments = instruments_of(metrics.NoOpMeterProvider())
         return self._instruments
+
+
+def _rebuilt(enabled: bool, emit_genai_spans: bool, tenants: frozenset[str]) -> Telemetry:
+    return Telemetry(enabled=enabled, emit_genai_spans=emit_genai_spans, tenants=tenants)
