@@ -7,6 +7,7 @@ how hard it seems, a `RoutingDecision` where it goes and why.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -31,6 +32,8 @@ class AgentSpec:
         highest_tier: No tier above this one may serve the agent.
         preferred_tier: The tier to take unless a bound says otherwise.
         task_types: The agent's tasks; the first one counts where a call names none.
+        overruled: The bound that `within` could not keep, because what surrounds the agent
+            leaves no tier for it; part of the reasons.
     """
 
     name: str = ""
@@ -40,6 +43,7 @@ class AgentSpec:
     highest_tier: Tier | None = None
     preferred_tier: Tier | None = None
     task_types: tuple[str, ...] = ()
+    overruled: Tier | None = None
 
     @classmethod
     def parse(cls, value: AgentSpec | Mapping[str, Any] | None) -> AgentSpec | None:
@@ -55,38 +59,53 @@ class AgentSpec:
             msg = f"agent_spec has no field {sorted(unknown)}; the fields are {sorted(known)}"
             raise ValueError(msg)
         given = dict(value)
-        for name in ("lowest_tier", "highest_tier", "preferred_tier"):
-            if given.get(name) is not None:
-                given[name] = Tier(given[name])
         for name in ("capabilities", "task_types"):
             given[name] = _words(given.get(name, ()))
         return cls(**given)
+
+    def as_metadata(self) -> dict[str, Any]:
+        """The spec for a config's `metadata` or `configurable`, under a key of its own.
+
+        ```python
+        builder.add_node("audit", audit, metadata=AgentSpec(highest_tier="standard").as_metadata())
+        ```
+
+        LangChain merges these mappings key by key: of two entries `agent_spec`, one inside of the
+        other, only the inner one arrives at a call. Entries of this kind all do, and all bound it.
+        """
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: _as_json(value) for name, value in given.items() if value}
+        digest = zlib.crc32(json.dumps(plain, sort_keys=True).encode())
+        return {f"agent_spec:{self.name}:{digest:08x}": plain}
 
     def within(self, outer: AgentSpec | None) -> AgentSpec:
         """This spec as an agent inside another one has it: narrowed, never widened.
 
         Bounds are the narrower ones, and the outer's where the two leave no tier between them;
-        criticality is the higher one. What this one leaves open, name aside, is the outer's.
+        criticality is the higher one. What this one leaves open is the outer's.
         """
         if outer is None or outer is self:
             return self
         lowest = _most(self.lowest_tier, outer.lowest_tier)
         highest = _least(self.highest_tier, outer.highest_tier)
+        overruled = self.overruled or outer.overruled
         if lowest and highest and lowest > highest:
+            overruled = self.lowest_tier if lowest == self.lowest_tier else self.highest_tier
             lowest, highest = outer.lowest_tier, outer.highest_tier
         return AgentSpec(
-            name=self.name,
+            name=self.name or outer.name,
             capabilities=tuple(dict.fromkeys((*self.capabilities, *outer.capabilities))),
             criticality=max(self.criticality, outer.criticality, key=CRITICALITIES.index),
             lowest_tier=lowest,
             highest_tier=highest,
             preferred_tier=self.preferred_tier or outer.preferred_tier,
             task_types=self.task_types or outer.task_types,
+            overruled=overruled,
         )
 
     def __post_init__(self) -> None:
         """Accept tiers' names; refuse bounds that leave no tier, and a criticality nobody knows."""
-        for name in ("lowest_tier", "highest_tier", "preferred_tier"):
+        for name in ("lowest_tier", "highest_tier", "preferred_tier", "overruled"):
             tier = getattr(self, name)
             if tier is not None and not isinstance(tier, Tier):
                 object.__setattr__(self, name, Tier(tier))
@@ -107,6 +126,10 @@ def _most(one: Tier | None, other: Tier | None) -> Tier | None:
 
 def _least(one: Tier | None, other: Tier | None) -> Tier | None:
     return min(one, other) if one and other else one or other
+
+
+def _as_json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value)
 
 
 def _words(value: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:

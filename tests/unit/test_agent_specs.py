@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableLambda
 
-from tiered_llm import AgentSpec, Tier
+from tiered_llm import AgentSpec, ModelRouter, RoutingRequest, Tier
 from tiered_llm.chat_model.context import inherited, read_context
-from tiered_llm.types import CRITICALITIES
+from tiered_llm.types import CRITICALITIES, ComplexityEstimate
 
 tiers = st.sampled_from([None, *Tier])
 
@@ -83,7 +85,44 @@ def test_a_nodes_metadata_and_the_models_own_spec_bound_it_too():
     config = {"metadata": {"agent_spec": {"name": "node", "lowest_tier": "standard"}}}
     own = {"agent_spec": AgentSpec(name="model", highest_tier=Tier.STANDARD)}
     spec = read_context(config, own).agent_spec
-    assert (spec.name, spec.lowest_tier, spec.highest_tier) == ("node", "standard", "standard")
+    assert (spec.name, spec.lowest_tier, spec.highest_tier) == ("model", "standard", "standard")
+
+
+def test_what_surrounds_an_agent_holds_where_its_own_bounds_leave_nothing():
+    config = {"metadata": {"agent_spec": {"name": "node", "highest_tier": "standard"}}}
+    own = {"agent_spec": AgentSpec(name="model", lowest_tier=Tier.HEAVY)}
+    spec = read_context(config, own).agent_spec
+    assert (spec.name, spec.lowest_tier, spec.highest_tier) == ("model", None, "standard")
+    assert spec.overruled == "heavy"
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "reason"),
+    [
+        ({"lowest_tier": "heavy"}, {"highest_tier": "standard"}, "agent_bounds: lower standard"),
+        ({"highest_tier": "light"}, {"lowest_tier": "standard"}, "agent_bounds: raise standard"),
+    ],
+)
+def test_a_bound_that_could_not_be_kept_is_in_the_reasons(inner, outer, reason, clean_environment):
+    spec = AgentSpec(**inner).within(AgentSpec(**outer)).within(AgentSpec(criticality="low"))
+    estimate = ComplexityEstimate(score=0.1, recommended_tier=Tier.LIGHT)
+    decision = ModelRouter().decide(RoutingRequest(agent_spec=spec), estimate)
+    asked = next(iter(inner.values()))
+    why = f"{reason}: the agent's own bound, {asked}, lies outside of what surrounds it"
+    assert why in [str(reason) for reason in decision.reasons]
+
+
+def test_a_spec_that_leaves_its_name_open_has_the_outer_ones():
+    assert AgentSpec(criticality="high").within(AgentSpec(name="clerk")).name == "clerk"
+
+
+@given(specs(), specs())
+def test_as_metadata_each_spec_arrives_however_deep(inner, outer):
+    merged = {**outer.as_metadata(), **inner.as_metadata()}
+    assert json.loads(json.dumps(merged)) == merged
+    spec = read_context({"metadata": merged}, {}).agent_spec
+    assert allowed(spec) == allowed(inner.within(outer))
+    assert spec.name == inner.name
 
 
 def test_what_a_tool_runs_is_inside_of_its_agent():

@@ -10,6 +10,8 @@ Each is looked up in this order, and the first that is set counts:
 
 The second place is needed because LangChain replaces the mapping where a call brings its own:
 a node that names a task type would lose its tenant, and with it the tenant's cap.
+
+Of agent specs every one counts: they bound the call together, the inner within the outer.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import math
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import var_child_runnable_config
@@ -35,6 +38,9 @@ _INHERITED: ContextVar[AgentSpec | None] = ContextVar("tiered_llm_agent_spec", d
 
 _RUNTIME = "__pregel_runtime"
 """Where LangGraph keeps the runtime in a config; read there, langgraph need not be imported."""
+
+_SPECS = "agent_spec:"
+"""How the keys of `AgentSpec.as_metadata` begin."""
 
 _NO_TIER_OF_ITS_OWN = {None, *Tier}
 
@@ -82,12 +88,15 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
         ConfigurationError: A tier that does not exist, a malformed agent spec, deadline or
             number of tokens.
     """
-    configurable = {**_enclosing(), **(config.get("configurable") or {})}
+    own, around = config.get("configurable") or {}, _enclosing()
+    configurable = {**around, **own}
     metadata = _ours(config.get("metadata") or {})
-    places = (configurable, metadata, _runtime_context(configurable), defaults)
+    context = _runtime_context(configurable)
+    places = (configurable, metadata, context, defaults)
     found = {name: _first(places, name) for name in CONTEXT_NAMES}
     session = found["session_id"] or configurable.get("thread_id")
-    agent = _agent((*places, _enclosing(), {"agent_spec": _INHERITED.get()}))
+    specs = (_own_specs(own, around), defaults, _merged(config, metadata), context, around)
+    agent = _agent(specs)
     task = found["task_type"]
     if task is None and agent is not None and agent.task_types:
         task = agent.task_types[0]
@@ -117,13 +126,36 @@ def inherited(spec: AgentSpec | None) -> Iterator[None]:
 
 
 def _agent(places: tuple[Any, ...]) -> AgentSpec | None:
-    """The first spec, within the bounds of all the others: an inner one never widens an outer."""
+    """The specs of all places, innermost first: an inner one never widens an outer."""
     found: AgentSpec | None = None
-    for place in places:
-        spec = _checked("agent_spec", _first((place,), "agent_spec"), AgentSpec.parse)
-        if spec is not None:
-            found = spec if found is None else found.within(spec)
-    return found
+    for value in chain.from_iterable(map(_specs, places)):
+        spec = _checked("agent_spec", value, AgentSpec.parse)
+        found = spec if found is None else found.within(spec)
+    surrounding = _INHERITED.get()
+    return surrounding if found is None else found.within(surrounding)
+
+
+def _specs(place: Any) -> Iterator[Any]:
+    """A place's specs: what LangChain merged in last is the innermost."""
+    named = _first((place,), "agent_spec")
+    if named is not None:
+        yield named
+    if isinstance(place, dict):
+        for name in reversed(place):
+            if name.startswith(_SPECS):
+                yield place[name]
+
+
+def _own_specs(own: Mapping[str, Any], around: Mapping[str, Any]) -> dict[str, Any]:
+    """What a call says for itself: LangChain hands down to it what the run around it says."""
+    specs = {name: value for name, value in own.items() if name.startswith("agent_spec")}
+    return {name: value for name, value in specs.items() if value != around.get(name)}
+
+
+def _merged(config: RunnableConfig, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metadata over that of all runs around: a call's own config replaces those of graphs."""
+    inherited = getattr(config.get("callbacks"), "inheritable_metadata", None)
+    return {**inherited, **metadata} if inherited else metadata
 
 
 def _enclosing() -> Mapping[str, Any]:

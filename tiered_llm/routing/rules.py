@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tiered_llm.routing.verdicts import Rule, Verdict, View
     from tiered_llm.tiers import TierSpec
+    from tiered_llm.types import AgentSpec
 
 
 def kill_switch(view: View) -> Iterator[Verdict]:
@@ -68,11 +69,21 @@ def agent_bounds(view: View) -> Iterator[Verdict]:
     spec = view.request.agent_spec
     if spec is None:
         return
+    if spec.overruled is not None:
+        yield from _overruled(spec, spec.overruled)
     for tier in view.specs:
         if spec.lowest_tier is not None and tier < spec.lowest_tier:
             yield Bar(tier, f"below the agent's lowest tier, {spec.lowest_tier.value}")
         if spec.highest_tier is not None and tier > spec.highest_tier:
             yield Bar(tier, f"above the agent's highest tier, {spec.highest_tier.value}")
+
+
+def _overruled(spec: AgentSpec, asked: Tier) -> Iterator[Verdict]:
+    why = f"the agent's own bound, {asked.value}, lies outside of what surrounds it"
+    if spec.highest_tier is not None and asked > spec.highest_tier:
+        yield Lower(spec.highest_tier, why)
+    elif spec.lowest_tier is not None and asked < spec.lowest_tier:
+        yield Raise(spec.lowest_tier, why)
 
 
 def turn_hold(view: View) -> Iterator[Verdict]:
