@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import ModelFallbackMiddleware, ModelRetryMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    ModelFallbackMiddleware,
+    ModelRetryMiddleware,
+)
 from langchain.agents.structured_output import ToolStrategy
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama
@@ -132,6 +136,43 @@ async def test_it_stands_beside_routing_in_either_order(tiered, how, routing_fir
     usage = state["messages"][-1].usage_metadata
     assert budget.usage("acme")["daily"].used == usage["total_tokens"]
     assert state["routing"]["tier"] == "light"
+
+
+@both
+@pytest.mark.parametrize("agents_own", ["tiered", "foreign"])
+async def test_routing_over_another_model_is_paid_by_the_agents_budget(
+    tiered, foreign, how, agents_own
+):
+    budget = BudgetManager(default_daily_limit=100_000)
+    held = [TieredBudgetMiddleware(budget), TieredRoutingMiddleware(tiered())]
+    own = tiered() if agents_own == "tiered" else foreign
+    state = await run(create_agent(own, [], middleware=held), how)
+    usage = state["messages"][-1].usage_metadata
+    assert budget.usage("acme")["daily"].used == usage["total_tokens"]
+    poor = [TieredBudgetMiddleware(BudgetManager(default_daily_limit=10)), held[1]]
+    with pytest.raises(BudgetExceededError):
+        await run(create_agent(own, [], middleware=poor), how)
+
+
+@pytest.mark.parametrize("routing_first", [True, False])
+def test_the_model_that_pays_is_built_once(tiered, routing_first):
+    asked = []
+
+    class Looks(AgentMiddleware):
+        """Looks at what is asked in the end."""
+
+        def wrap_model_call(self, request, handler):
+            asked.append(request.model)
+            return handler(request)
+
+    budget = BudgetManager(default_daily_limit=1_000_000)
+    around = [TieredRoutingMiddleware(), TieredBudgetMiddleware(budget)]
+    agent = create_agent(tiered(), [], middleware=[*around[:: 1 if routing_first else -1], Looks()])
+    for task in ("simple_qa", "thinking", "simple_qa"):
+        given = {"configurable": {"tenant_id": "acme", "task_type": task}}
+        agent.invoke({"messages": [("user", "hello")]}, given)
+    assert [model.decided.tier for model in asked] == ["light", "heavy", "light"]
+    assert len({id(model.stages) for model in asked}) == 1
 
 
 @both

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain.agents.middleware.types import ExtendedModelResponse, ModelResponse
-from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.messages import AIMessage
 from langgraph.types import Command
 
+from tiered_llm.agents.copies import Copies
+from tiered_llm.agents.paying import with_handler
 from tiered_llm.agents.refusing import refused
-from tiered_llm.budgets import BudgetCallbackHandler, BudgetExceededError, BudgetManager
-from tiered_llm.chat_model import TieredChatModel, read_context
+from tiered_llm.budgets import BudgetExceededError, BudgetManager
+from tiered_llm.chat_model import TieredChatModel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from langchain.agents.middleware.types import ModelRequest
-    from langchain_core.language_models.chat_models import BaseChatModel
 
 OnExceeded: TypeAlias = Literal["error", "end"]
 
@@ -70,7 +70,7 @@ class TieredBudgetMiddleware(AgentMiddleware[Any, Any, Any]):
                 key="message", wrong=wrong, right="{resets_at} is the one there is"
             ) from error
         self._budget, self._ends, self._message = budget, on_exceeded == "end", message
-        self._held: dict[int, tuple[TieredChatModel, TieredChatModel]] = {}
+        self._held = Copies()
 
     def wrap_model_call(
         self,
@@ -105,18 +105,8 @@ class TieredBudgetMiddleware(AgentMiddleware[Any, Any, Any]):
         if budget is None or (isinstance(model, TieredChatModel) and model.budget is not None):
             return request
         if isinstance(model, TieredChatModel):
-            return request.override(model=self._with_budget(model, budget))
-        return request.override(model=_with_handler(model, budget))
-
-    def _with_budget(self, model: TieredChatModel, budget: BudgetManager) -> TieredChatModel:
-        """A copy that pays, made once for each model: its pipeline is built but once."""
-        if model.decided is not None:  # a copy for one call
-            return model.model_copy(update={"budget": budget})
-        known = self._held.get(id(model))
-        if known is None or known[0] is not model:
-            held = model.model_copy(update={"budget": budget})
-            known = self._held[id(model)] = (model, held)
-        return known[1]
+            return request.override(model=self._held.of(model, budget=budget))
+        return request.override(model=with_handler(model, budget))
 
     def _last_words(self, refusal: BudgetExceededError) -> ExtendedModelResponse[Any]:
         said = self._message.format(resets_at=f"{refusal.resets_at:%Y-%m-%d %H:%M %Z}")
@@ -125,14 +115,3 @@ class TieredBudgetMiddleware(AgentMiddleware[Any, Any, Any]):
         # without the jump, an agent that owes a structured answer would ask again and again
         away: Command[Any] = Command(update={"jump_to": "end"})
         return ExtendedModelResponse(model_response=last, command=away)
-
-
-def _with_handler(model: BaseChatModel, budget: BudgetManager) -> BaseChatModel:
-    """A copy of a foreign model whose every run is paid; the budget's handler hears of it first."""
-    who = read_context({}, {})
-    agent = who.agent_spec.name if who.agent_spec else ""
-    handler = BudgetCallbackHandler(budget, who.tenant_id, user_id=who.user_id, agent=agent or None)
-    given: Any = model.callbacks
-    if isinstance(given, BaseCallbackManager):
-        given = given.handlers
-    return model.model_copy(update={"callbacks": [handler, *(given or [])]})

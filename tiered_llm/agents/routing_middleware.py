@@ -9,11 +9,13 @@ from langchain.agents.middleware.types import ExtendedModelResponse, OmitFromInp
 from langchain_core.messages import AIMessage
 from langgraph.types import Command
 
+from tiered_llm.agents.copies import Copies
+from tiered_llm.agents.paying import budget_of
 from tiered_llm.agents.refusing import refused
+from tiered_llm.agents.structured import AnswerTools, needed, told_wrong
 from tiered_llm.chat_model import TieredChatModel
 from tiered_llm.chat_model.context import inherited
 from tiered_llm.fallback import BoundTools
-from tiered_llm.tiers import Ability
 from tiered_llm.types import AgentSpec
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
             raise refused(key="spec", wrong=str(error), right="see AgentSpec") from error
         self._model, self._holds = model, hold == "turn"
         self._tools: BoundTools | None = None
-        self._own: dict[int, tuple[TieredChatModel, TieredChatModel]] = {}
+        self._answers = AnswerTools()
+        self._own = Copies()
 
     def wrap_model_call(
         self,
@@ -89,7 +92,7 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
     ) -> ExtendedModelResponse[Any]:
         """Decide the step, and have it answered by the decided tier."""
         model = self._tiered(request)
-        decision = model.route(*_asked(request), **self._wanted(request))
+        decision = model.route(self._asked(request), **self._wanted(request, model))
         response = handler(request.override(model=model.with_decision(decision)))
         return _told(response, decision)
 
@@ -100,7 +103,7 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
     ) -> ExtendedModelResponse[Any]:
         """As `wrap_model_call`."""
         model = self._tiered(request)
-        decision = await model.aroute(*_asked(request), **self._wanted(request))
+        decision = await model.aroute(self._asked(request), **self._wanted(request, model))
         response = await handler(request.override(model=model.with_decision(decision)))
         return _told(response, decision)
 
@@ -129,22 +132,29 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
     # --- inside ---
 
     def _tiered(self, request: ModelRequest[Any]) -> TieredChatModel:
-        """The model to route over, with the agent's spec; made once for each model."""
+        """The model to route over, with the agent's spec and who pays for the agent's model."""
         given = self._model or request.model
         if not isinstance(given, TieredChatModel):
             wrong = f"the agent's model is a {type(given).__name__}"
             right = "give create_agent a TieredChatModel, or this middleware one as model="
             raise refused(key="model", wrong=wrong, right=right)
-        if self._spec is None:
-            return given
-        known = self._own.get(id(given))
-        if known is None or known[0] is not given:
-            own = given.model_copy(update={"agent_spec": self._spec.within(given.agent_spec)})
-            known = self._own[id(given)] = (given, own)
-        return known[1]
+        changed: dict[str, Any] = {}
+        if self._spec is not None:
+            changed["agent_spec"] = self._spec.within(given.agent_spec)
+        if given.budget is None and (budget := budget_of(request.model)) is not None:
+            changed["budget"] = budget
+        return self._own.of(given, **changed) if changed else given
 
-    def _wanted(self, request: ModelRequest[Any]) -> dict[str, Any]:
-        wanted: dict[str, Any] = {"hold": self._holds, "needs": _needs(request)}
+    def _asked(self, request: ModelRequest[Any]) -> list[BaseMessage]:
+        """The messages as they are sent, and which answers in a schema were wrong."""
+        system = [] if request.system_message is None else [request.system_message]
+        names = self._answers.of(request.response_format)
+        messages = told_wrong(request.messages, names) if names else request.messages
+        return [*system, *messages]
+
+    def _wanted(self, request: ModelRequest[Any], model: TieredChatModel) -> dict[str, Any]:
+        needs = needed(request.response_format, model)
+        wanted = {**request.model_settings, "hold": self._holds, "needs": needs}
         if request.tools:
             wanted["tools"] = self._formatted(request.tools)
         return wanted
@@ -157,22 +167,8 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
         return known
 
 
-def _asked(request: ModelRequest[Any]) -> tuple[list[BaseMessage]]:
-    """The messages as they are sent."""
-    system = [] if request.system_message is None else [request.system_message]
-    return ([*system, *request.messages],)
-
-
 def _same(some: list[Any], others: list[Any]) -> bool:
     return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
-
-
-def _needs(request: ModelRequest[Any]) -> frozenset[Ability]:
-    """What a structured answer asks of a tier: by its own means, or by a tool."""
-    if request.response_format is None:
-        return frozenset()
-    by_tool = type(request.response_format).__name__ == "ToolStrategy"
-    return frozenset({Ability.TOOLS if by_tool else Ability.STRUCTURED_OUTPUT})
 
 
 def _told(response: Any, decision: RoutingDecision) -> ExtendedModelResponse[Any]:

@@ -122,8 +122,11 @@ class DecidingModel(SelfDescribing):
         prepared = self._prepared(input, config, kwargs, hold=True, needs=())
         await self.stages.fallback.acheck_room(prepared.call, decision.tier)
 
-    def with_decision(self, decision: RoutingDecision) -> Self:
-        """A copy whose calls go where the decision says; fallback, budget and records as ever."""
+    def with_decision(self, decision: RoutingDecision | None) -> Self:
+        """A copy whose calls go where the decision says; fallback, budget and records as ever.
+
+        With None its calls are decided one by one again.
+        """
         copied = self.model_copy()
         copied._decided = decision  # noqa: SLF001  # its own kind
         return copied
