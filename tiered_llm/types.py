@@ -64,14 +64,14 @@ class AgentSpec:
         return cls(**given)
 
     def as_metadata(self) -> dict[str, Any]:
-        """The spec for a config's `metadata` or `configurable`, under a key of its own.
+        """The spec for a node's or a config's `metadata`, under a key of its own.
 
         ```python
         builder.add_node("audit", audit, metadata=AgentSpec(highest_tier="standard").as_metadata())
         ```
 
-        LangChain merges these mappings key by key: of two entries `agent_spec`, one inside of the
-        other, only the inner one arrives at a call. Entries of this kind all do, and all bound it.
+        LangChain merges metadata key by key: of two entries `agent_spec`, one inside of the other,
+        only the inner one arrives at a call. Entries of this kind all do, and all bound it.
         """
         given = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: _as_json(value) for name, value in given.items() if value}

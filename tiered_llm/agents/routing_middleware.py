@@ -80,6 +80,8 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
             self._spec = AgentSpec.parse(spec)
         except (ValueError, TypeError) as error:
             raise refused(key="spec", wrong=str(error), right="see AgentSpec") from error
+        own = None if model is None else model.agent_spec
+        self._bounds = own if self._spec is None else self._spec.within(own)
         self._model, self._holds = model, hold == "turn"
         self._tools: BoundTools | None = None
         self._answers = AnswerTools()
@@ -113,9 +115,9 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Run a tool within the agent's bounds: it may be an agent of its own."""
-        if self._spec is None:
+        if self._bounds is None:
             return handler(request)
-        with inherited(self._spec):
+        with inherited(self._bounds):
             return handler(request)
 
     async def awrap_tool_call(
@@ -124,9 +126,9 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """As `wrap_tool_call`."""
-        if self._spec is None:
+        if self._bounds is None:
             return await handler(request)
-        with inherited(self._spec):
+        with inherited(self._bounds):
             return await handler(request)
 
     # --- inside ---

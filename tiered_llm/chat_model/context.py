@@ -126,13 +126,11 @@ def inherited(spec: AgentSpec | None) -> Iterator[None]:
 
 
 def _agent(places: tuple[Any, ...]) -> AgentSpec | None:
-    """The specs of all places, innermost first: an inner one never widens an outer."""
-    found: AgentSpec | None = None
-    for value in chain.from_iterable(map(_specs, places)):
-        spec = _checked("agent_spec", value, AgentSpec.parse)
-        found = spec if found is None else found.within(spec)
-    surrounding = _INHERITED.get()
-    return surrounding if found is None else found.within(surrounding)
+    """The specs of all places, given innermost first: an inner one never widens an outer."""
+    around = _INHERITED.get()
+    for value in reversed(list(chain.from_iterable(map(_specs, places)))):
+        around = _checked("agent_spec", value, AgentSpec.parse).within(around)
+    return around
 
 
 def _specs(place: Any) -> Iterator[Any]:
