@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from operator import add
+from typing import Annotated, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, Send
 
 from tiered_llm import (
     BudgetExceededError,
@@ -209,6 +213,108 @@ async def test_an_answer_that_is_not_understood_is_asked_for_again(asking, how):
     assert "was not understood" in again["note"]
     state = await run(asking, how, Command(resume="stop"), THREAD, ACME)
     assert "stopped" in state["messages"][-1].text
+    assert not state["budget"]
+
+
+@both
+async def test_of_two_answers_the_one_that_was_understood_counts(asking, how, budget):
+    await run(asking, how, config=THREAD, context=ACME)
+    for nonsense in ("perhaps", {"raise": 10**16}, {"raise": 10**15}):
+        again = question(await run(asking, how, Command(resume=nonsense), THREAD, ACME))
+        assert again["note"]
+        assert again["limit"] == "5000"
+    state = await run(asking, how, Command(resume={"raise": 2_000}), THREAD, ACME)
+    assert limit(budget) == 7_000
+    assert state["outcome"]["tier"] == "light"
+    assert not state["budget"]
+
+
+@both
+@pytest.mark.parametrize("answer", [{"raise": 2_000}, "light", "stop"], ids=str)
+async def test_an_answer_counts_for_whom_it_was_asked(asking, how, budget, answer):
+    """A caller that resumes without its tenant raises nobody else's limit, and pays from none."""
+    await run(asking, how, config=THREAD, context=ACME)
+    for other in (None, {"tenant_id": "globex"}, {**ACME, "user_id": "ada"}):
+        again = question(await run(asking, how, Command(resume=answer), THREAD, other))
+        assert "resume with the tenant" in again["note"]
+        assert "acme" not in str(again)
+    for tenant in ("acme", "globex", None):
+        assert budget.usage(tenant)["daily"].limit == 5_000
+        assert budget.usage(tenant)["daily"].charged == (5_000 if tenant == "acme" else 0)
+    state = await run(asking, how, Command(resume={"raise": 3_000}), THREAD, ACME)
+    assert state["outcome"]["tier"] == "light"
+    assert limit(budget) == 8_000
+
+
+@both
+async def test_light_where_light_may_not_answer_is_asked_for_again(make, how):
+    rule = BudgetRule(name="cost", unit="cost_units", daily=2_000)
+    model = make(budget=BudgetManager(rules=[rule]), max_tokens=100)
+    graph = create_tiered_graph(model, checkpointer=InMemorySaver())
+    who = {**ACME, "agent_spec": {"name": "auditor", "lowest_tier": "heavy"}}
+    long = {"messages": [("user", "word " * 40)]}
+    await run(graph, how, long, THREAD, who)
+    again = question(await run(graph, how, Command(resume="light"), THREAD, who))
+    assert "below the agent's lowest tier" in again["note"]
+    state = await run(graph, how, Command(resume={"raise": 10_000}), THREAD, who)
+    assert state["outcome"]["tier"] == "heavy"
+
+
+@both
+@pytest.mark.parametrize("by", [(), ("user",), ("agent",), ("user", "agent")], ids=str)
+async def test_a_raise_reaches_whoever_a_rule_counts(make, how, by):
+    budget = BudgetManager(rules=[BudgetRule(name="each", daily=200, by=by)])
+    model = make(budget=budget, max_tokens=100)
+    graph = create_tiered_graph(model, checkpointer=InMemorySaver())
+    who = {**ACME, "user_id": "ada", "agent_spec": {"name": "clerk"}}
+    asked = question(await run(graph, how, config=THREAD, context=who))
+    assert (asked["rule"], asked["limit"]) == ("each", "200")
+    state = await run(graph, how, Command(resume={"raise": 5_000}), THREAD, who)
+    assert state["outcome"]["tier"] == "light"
+
+
+@both
+async def test_a_rule_that_asks_by_itself_is_answered_in_its_own_words(make, how):
+    budget = BudgetManager(rules=[BudgetRule(name="team", daily=200, mode="interrupt")])
+    model = make(budget=budget, max_tokens=100)
+    graph = create_tiered_graph(model, checkpointer=InMemorySaver())
+    asked = question(await run(graph, how, config=THREAD, context=ACME))
+    assert "{'limit': N}" in asked["how_to_answer"]
+    state = await run(graph, how, Command(resume={"limit": 5_000}), THREAD, ACME)
+    assert state["outcome"]["tier"] == "light"
+    assert budget.usage("acme")["daily"].limit == 5_000
+
+
+@both
+async def test_several_at_once_are_asked_and_answered_one_by_one(make, how, budget):
+    """A fan-out over the ready graph: each question has an id, and an answer of its own."""
+
+    class Batch(TypedDict):
+        answers: Annotated[list[str], add]
+
+    model = make(budget=budget, max_tokens=100)
+    budget.record_usage(tenant_id="acme", model_tier="light", input_tokens=5_000, output_tokens=0)
+    graph = create_tiered_graph(model)
+
+    def said(state):
+        return {"answers": [state["messages"][-1].response_metadata.get("budget_exceeded", "said")]}
+
+    def one(state, config):
+        return said(graph.invoke(state, config))
+
+    async def aone(state, config):
+        return said(await graph.ainvoke(state, config))
+
+    builder = StateGraph(Batch)
+    builder.add_node("one", RunnableLambda(one, aone))
+    builder.add_conditional_edges(START, lambda _: [Send("one", HELLO) for _ in range(2)])
+    outer = builder.compile(checkpointer=InMemorySaver())
+    config = {"configurable": {**THREAD["configurable"], **ACME}}
+    first, second = (await run(outer, how, {"answers": []}, config))["__interrupt__"]
+    answers = {first.id: "stop", second.id: {"raise": 2_000}}
+    state = await run(outer, how, Command(resume=answers), config)
+    assert sorted(state["answers"]) == ["said", "tenant/daily"]
+    assert limit(budget) == 7_000
 
 
 @both
@@ -257,6 +363,9 @@ def test_what_is_no_answer_says_what_would_be(answer):
 
 
 def test_a_raise_never_lowers_what_another_has_set():
-    assert raised({"limit": "100"}, Decimal(10), Decimal(500)) == 500
-    assert raised({"limit": "100"}, Decimal(10), Decimal(100)) == 110
-    assert raised({"limit": "100"}, Decimal(10), None) == 110
+    asked = {"rule": "tenant", "period": "daily", "limit": "100"}
+    budget = BudgetManager(default_daily_limit=100)
+    assert raised(asked, Decimal(10), budget.usage("acme")) == 110
+    budget.set_limit("acme", "daily", 500)
+    assert raised(asked, Decimal(10), budget.usage("acme")) is None
+    assert raised({**asked, "rule": "of one tier"}, Decimal(10), budget.usage("acme")) == 110

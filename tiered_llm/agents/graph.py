@@ -71,7 +71,7 @@ def create_tiered_graph(  # noqa: PLR0913  # each is one thing that a graph may 
     builder.add_node("call", CallNode(chosen, tools, asks=asks), destinations=after)
     builder.add_node("record", RecordNode(chosen))
     if asks:
-        builder.add_node("ask", AskNode(chosen, tools), destinations=("budget", END))
+        builder.add_node("ask", AskNode(chosen, tools), destinations=("budget", "ask", END))
     builder.add_edge(START, "estimate")
     builder.add_edge("estimate", "route")
     builder.add_edge("route", "budget")

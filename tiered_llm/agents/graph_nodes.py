@@ -10,12 +10,21 @@ from langchain_core.runnables.config import ensure_config
 from langgraph.graph import END
 from langgraph.types import Command, interrupt
 
-from tiered_llm.agents.answers import choice_of, question_of, raised, refusal_of
+from tiered_llm.agents.answers import (
+    AnswerError,
+    check_payer,
+    choice_of,
+    limit_name_of,
+    question_of,
+    raised,
+    refusal_of,
+)
 from tiered_llm.agents.nodes import create_model_node, tell
 from tiered_llm.agents.plain import decision_of
 from tiered_llm.budgets import BudgetExceededError, Payer
 from tiered_llm.chat_model import read_context
 from tiered_llm.chat_model.context import CONTEXT_NAMES
+from tiered_llm.errors import ConfigurationError, NoCapableTierError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +44,26 @@ class _Node(Runnable[Any, Any]):
         self._model = model
         self._tools: dict[str, Any] = {"tools": list(tools)} if tools else {}
 
+    def _payer(self, config: RunnableConfig | None) -> Payer:
+        defaults = {name: getattr(self._model, name) for name in CONTEXT_NAMES}
+        who = read_context(ensure_config(config), defaults)
+        agent = who.agent_spec.name if who.agent_spec else ""
+        return Payer(tenant_id=who.tenant_id, user_id=who.user_id, agent=agent or None)
+
+
+class _PayingNode(_Node):
+    """A node that a budget may stop."""
+
+    def __init__(self, model: TieredChatModel, tools: Sequence[Any], *, asks: bool) -> None:
+        """Ask, or raise."""
+        super().__init__(model, tools)
+        self._asks = asks
+
+    def _refused(self, error: BudgetExceededError, config: RunnableConfig | None) -> Command[Any]:
+        if not self._asks:
+            raise error
+        return Command(goto="ask", update={"budget": refusal_of(error, self._payer(config))})
+
 
 class EstimateNode(_Node):
     """How hard the request seems."""
@@ -52,13 +81,8 @@ class EstimateNode(_Node):
         return {"estimate": estimate.to_dict(), "budget": {}}
 
 
-class BudgetNode(_Node):
+class BudgetNode(_PayingNode):
     """Whether the payer has room for the decided tier; where not, a human is asked, or nobody."""
-
-    def __init__(self, model: TieredChatModel, tools: Sequence[Any], *, asks: bool) -> None:
-        """Ask, or raise."""
-        super().__init__(model, tools)
-        self._asks = asks
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """On to the call, or to the question."""
@@ -67,7 +91,7 @@ class BudgetNode(_Node):
         try:
             self._model.check_room(input["messages"], decision, config, **self._tools)
         except BudgetExceededError as error:
-            return _asked(error, asks=self._asks)
+            return self._refused(error, config)
         return Command(goto="call")
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
@@ -77,7 +101,7 @@ class BudgetNode(_Node):
         try:
             await self._model.acheck_room(input["messages"], decision, config, **self._tools)
         except BudgetExceededError as error:
-            return _asked(error, asks=self._asks)
+            return self._refused(error, config)
         return Command(goto="call")
 
     def _decision(self, state: Any, config: RunnableConfig | None) -> RoutingDecision:
@@ -85,13 +109,13 @@ class BudgetNode(_Node):
         return kept or self._model.route(state["messages"], config, **self._tools)
 
 
-class CallNode(_Node):
+class CallNode(_PayingNode):
     """The decided tier's answer; others may have come between the budget's look and the call."""
 
     def __init__(self, model: TieredChatModel, tools: Sequence[Any], *, asks: bool) -> None:
         """Ask, or raise."""
-        super().__init__(model, tools)
-        self._asks, self._call = asks, create_model_node(model, tools=tools)
+        super().__init__(model, tools, asks=asks)
+        self._call = create_model_node(model, tools=tools)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """On with the answer, or to the question."""
@@ -99,7 +123,7 @@ class CallNode(_Node):
         try:
             return Command(goto="record", update=self._call.invoke(input, config))
         except BudgetExceededError as error:
-            return _asked(error, asks=self._asks)
+            return self._refused(error, config)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As `invoke`."""
@@ -107,57 +131,65 @@ class CallNode(_Node):
         try:
             return Command(goto="record", update=await self._call.ainvoke(input, config))
         except BudgetExceededError as error:
-            return _asked(error, asks=self._asks)
+            return self._refused(error, config)
 
 
 class AskNode(_Node):
     """A human's word on a budget that is reached.
 
     What is asked stands in the state since before this node began: run anew, it asks the same and
-    raises to the same limit.
+    raises to the same limit. An answer that cannot be used is written there too, and asked for
+    again in a step of its own: so that no step has more than one answer to go through anew.
     """
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Stop here until somebody resumes the graph; then do as they say."""
         del kwargs
         refusal = input["budget"]
-        choice, by = _answer(refusal)
-        if choice == "raise" and by is not None:
-            budget, payer = self._payer(config)
-            now = budget.usage_of(payer)
-            name = f"{refusal['rule']}/{refusal['period']}"
-            budget.set_limit(payer.tenant_id, name, raised(refusal, by, _limit_of(now, refusal)))
-            return _back()
-        if choice == "light":
-            light = _in_light(config)
-            return _back(self._model.route(input["messages"], light, **self._tools))
-        return _stop(refusal)
+        answer, payer = interrupt(question_of(refusal)), self._payer(config)
+        try:
+            check_payer(refusal, payer)
+            choice, by = choice_of(answer)
+            if choice == "light":
+                return _back(self._model.route(input["messages"], _in_light(config), **self._tools))
+            if by is not None:
+                self._raise(refusal, by, payer)
+        except (AnswerError, ConfigurationError, NoCapableTierError) as error:
+            return _again(refusal, error)
+        return _stop(refusal) if choice == "stop" else _back()
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As `invoke`."""
         del kwargs
         refusal = input["budget"]
-        choice, by = _answer(refusal)
-        if choice == "raise" and by is not None:
-            budget, payer = self._payer(config)
-            now = await budget.ausage_of(payer)
-            limit = raised(refusal, by, _limit_of(now, refusal))
-            name = f"{refusal['rule']}/{refusal['period']}"
-            await budget.aset_limit(payer.tenant_id, name, limit)
-            return _back()
-        if choice == "light":
-            light = _in_light(config)
-            return _back(await self._model.aroute(input["messages"], light, **self._tools))
-        return _stop(refusal)
+        answer, payer = interrupt(question_of(refusal)), self._payer(config)
+        try:
+            check_payer(refusal, payer)
+            choice, by = choice_of(answer)
+            if choice == "light":
+                light = _in_light(config)
+                return _back(await self._model.aroute(input["messages"], light, **self._tools))
+            if by is not None:
+                await self._araise(refusal, by, payer)
+        except (AnswerError, ConfigurationError, NoCapableTierError) as error:
+            return _again(refusal, error)
+        return _stop(refusal) if choice == "stop" else _back()
 
-    def _payer(self, config: RunnableConfig | None) -> tuple[BudgetManager, Payer]:
-        defaults = {name: getattr(self._model, name) for name in CONTEXT_NAMES}
-        who = read_context(ensure_config(config), defaults)
-        agent = who.agent_spec.name if who.agent_spec else ""
-        payer = Payer(tenant_id=who.tenant_id, user_id=who.user_id, agent=agent or None)
+    def _raise(self, refusal: Mapping[str, Any], by: Decimal, payer: Payer) -> None:
+        limit = raised(refusal, by, self._budget.usage_of(payer))
+        if limit is not None:
+            self._budget.set_limit(payer.tenant_id, limit_name_of(refusal), limit)
+
+    async def _araise(self, refusal: Mapping[str, Any], by: Decimal, payer: Payer) -> None:
+        limit = raised(refusal, by, await self._budget.ausage_of(payer))
+        if limit is not None:
+            await self._budget.aset_limit(payer.tenant_id, limit_name_of(refusal), limit)
+
+    @property
+    def _budget(self) -> BudgetManager:
         budget = self._model.budget
         assert budget is not None  # noqa: S101  # it refused
-        return budget, payer
+        return budget
 
 
 class RecordNode(_Node):
@@ -179,28 +211,8 @@ class RecordNode(_Node):
         return {"outcome": outcome}
 
 
-def _asked(error: BudgetExceededError, *, asks: bool) -> Command[Any]:
-    if not asks:
-        raise error
-    return Command(goto="ask", update={"budget": refusal_of(error)})
-
-
-def _answer(refusal: Mapping[str, Any]) -> tuple[str, Decimal | None]:
-    """A human's choice; one that is not understood is asked for again, with what would be right."""
-    note = ""
-    while True:
-        try:
-            return choice_of(interrupt(question_of(refusal, note)))
-        except ValueError as error:
-            note = str(error)
-
-
-def _limit_of(usages: Mapping[str, Any], refusal: Mapping[str, Any]) -> Decimal | None:
-    """The limit that is in force now; None where it is gone, or the rule has no such account."""
-    rule, period = refusal["rule"], refusal["period"]
-    found = (each for each in usages.values() if (each.rule, each.period) == (rule, period))
-    usage = next(found, None)
-    return None if usage is None else usage.limit
+def _again(refusal: Mapping[str, Any], error: Exception) -> Command[Any]:
+    return Command(goto="ask", update={"budget": {**refusal, "note": str(error)}})
 
 
 def _in_light(config: RunnableConfig | None) -> RunnableConfig:
@@ -217,6 +229,6 @@ def _back(decision: RoutingDecision | None = None) -> Command[Any]:
 
 
 def _stop(refusal: Mapping[str, Any]) -> Command[Any]:
-    metadata = {"budget_exceeded": f"{refusal['rule']}/{refusal['period']}"}
+    metadata = {"budget_exceeded": limit_name_of(refusal)}
     said = AIMessage(content=STOPPED, response_metadata=metadata)
-    return Command(goto=END, update={"messages": [said]})
+    return Command(goto=END, update={"messages": [said], "budget": {}})
