@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    ToolCallLimitMiddleware,
+)
 from langchain.agents.structured_output import AutoStrategy, ToolStrategy
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
 from pydantic import BaseModel
 
 from tiered_llm import TieredChatModel
@@ -60,8 +66,8 @@ def routings(state):
     return [answer.response_metadata["routing"] for answer in answers]
 
 
-async def run(agent, how, given=ASK):
-    return agent.invoke(given) if how == "sync" else await agent.ainvoke(given)
+async def run(agent, how, given=ASK, config=None):
+    return agent.invoke(given, config) if how == "sync" else await agent.ainvoke(given, config)
 
 
 both = pytest.mark.parametrize("how", ["sync", "async"])
@@ -125,6 +131,42 @@ async def test_an_answer_of_an_earlier_turn_was_no_wrong_one(make, script, how):
         more = {"messages": [*state["messages"], ("user", "and then?")]}
         state = await run(agent, how, more)
     assert {each["tier"] for each in routings(state)} == {"light"}
+
+
+def calling():
+    return Answer(tool_calls=[{"name": "look", "args": {"what": "sky"}}])
+
+
+@both
+async def test_what_a_human_rejects_twice_is_done_by_the_tier_above(make, script, how):
+    agent = create_agent(
+        make(),
+        [look],
+        middleware=[
+            TieredRoutingMiddleware(),
+            HumanInTheLoopMiddleware(interrupt_on={"look": True}),
+        ],
+        checkpointer=InMemorySaver(),
+    )
+    script("light", calling(), calling())
+    script("standard", Answer(text="then not"))
+    thread, no = {"configurable": {"thread_id": "1"}}, {"decisions": [{"type": "reject"}]}
+    state = await run(agent, how, config=thread)
+    for _ in range(2):
+        state = await run(agent, how, Command(resume=no), thread)
+    assert [each["tier"] for each in routings(state)] == ["light", "light", "standard"]
+
+
+@both
+async def test_who_calls_a_tool_beyond_its_limit_twice_gives_way_to_the_tier_above(
+    make, script, how
+):
+    limit = ToolCallLimitMiddleware(run_limit=1, exit_behavior="continue")
+    agent = create_agent(make(), [look], middleware=[TieredRoutingMiddleware(), limit])
+    script("light", calling(), calling(), calling())
+    script("standard", Answer(text="It is blue."))
+    state = await run(agent, how)
+    assert [each["tier"] for each in routings(state)] == ["light"] * 3 + ["standard"]
 
 
 @both
