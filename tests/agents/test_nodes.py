@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from operator import add
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.types import Command, Send
+from langgraph.types import CachePolicy, Command, RetryPolicy, Send
 from pydantic import BaseModel
 
 from tiered_llm import (
+    AllTiersFailedError,
+    BudgetExceededError,
     BudgetManager,
     ConfigurationError,
     ModelMetricsCollector,
     TieredChatModel,
     get_settings,
 )
-from tiered_llm.agents import create_model_node, create_routing_node, route_by_tier
+from tiered_llm.agents import (
+    create_model_node,
+    create_routing_node,
+    create_tiered_graph,
+    route_by_tier,
+)
 from tiered_llm.agents.plain import decision_of
 from tiered_llm.fallback import Health
 from tiered_llm.testing import Fault
@@ -134,51 +143,142 @@ async def test_it_can_go_there_by_itself(make, how):
 
 class Asked(TypedDict):
     question: str
-    said: Annotated[list[Any], add]
+    said: Any
     plan: dict[str, Any]
 
 
 class Modelled(BaseModel):
-    messages: list[Any] = []
-    routing: dict[str, Any] = {}
+    question: str
+    said: Any = None
+    plan: dict[str, Any] = {}
+
+
+@dataclass
+class Plain:
+    question: str
+    said: Any = None
+    plan: dict[str, Any] = field(default_factory=dict)
 
 
 @both
-async def test_any_state_will_do(make, how):
+@pytest.mark.parametrize("schema", [Asked, Modelled, Plain])
+async def test_any_state_will_do(make, how, schema):
     model = make()
-    builder = StateGraph(Asked)
     keys = {"messages_key": "question", "routing_key": "plan"}
+    builder = StateGraph(schema)
     builder.add_node("route", create_routing_node(model, **keys))
+    builder.add_node("call", create_model_node(model, answer_key="said", **keys))
     builder.add_edge(START, "route")
-    state = await run(builder.compile(), how, {"question": "hello"})
-    assert state["plan"]["tier"] == "light"
-    state = await run(line(model, Modelled).compile(), how, {"messages": [("user", "hello")]})
-    assert state["routing"]["tier"] == "light"
+    builder.add_edge("route", "call")
+    state = await run(builder.compile(), how, {"question": "hello"}, task("thinking"))
+    assert state["question"] == "hello"
+    assert state["plan"]["tier"] == "heavy"
+    assert state["said"].response_metadata["routing"] == state["plan"]
+
+
+class Batch(TypedDict):
+    questions: list[str]
+    messages: Annotated[list[Any], add]
 
 
 @both
-async def test_a_fan_out_decides_each_part_for_itself(make, how):
-    model = make()
-
-    class Batch(TypedDict):
-        questions: list[str]
-        routed: Annotated[list[Any], add]
-
-    node = create_routing_node(model)
-
-    async def one(state, config):
-        return {"routed": [(await node.ainvoke(state, config))["routing"]["tier"]]}
-
-    def one_sync(state, config):
-        return {"routed": [node.invoke(state, config)["routing"]["tier"]]}
-
+async def test_a_fan_out_decides_each_part_for_itself(make, how, simulated_tiers):
     builder = StateGraph(Batch)
-    builder.add_node("one", one_sync if how == "sync" else one)
+    builder.add_node("one", line(make()).compile())
     builder.add_conditional_edges(
-        START, lambda state: [Send("one", {"messages": each}) for each in state["questions"]]
+        START,
+        lambda state: [Send("one", {"messages": [("user", each)]}) for each in state["questions"]],
     )
-    given = {"questions": ["hello"] * 8, "routed": []}
-    assert (await run(builder.compile(), how, given))["routed"] == ["light"] * 8
+    hard = (
+        "Analyze the security implications of a zero-trust architecture with mutual TLS: compare "
+        "the designs, explain the trade-offs step by step, and propose a migration plan."
+    )
+    given = {"questions": ["hello", hard] * 4, "messages": []}
+    messages = (await run(builder.compile(), how, given))["messages"]
+    answers = [message for message in messages if isinstance(message, AIMessage)]
+    tiers = [each.response_metadata["routing"]["tier"] for each in answers]
+    assert len(tiers) == 8
+    assert set(tiers[::2]) == {"light"}
+    assert len(set(tiers[1::2])) == 1
+    assert tiers[1] != "light"
+    asked = [request.body["messages"][-1]["content"] for request in simulated_tiers.light.requests]
+    assert asked == ["hello"] * 4
+
+
+@both
+async def test_the_answer_is_streamed_once(make, how):
+    for graph in (line(make()).compile(), create_tiered_graph(make())):
+        if how == "sync":
+            events = list(graph.stream(HELLO, stream_mode=["messages", "values"]))
+        else:
+            stream = graph.astream(HELLO, stream_mode=["messages", "values"])
+            events = [event async for event in stream]
+        chunks = [event[0] for mode, event in events if mode == "messages"]
+        answer = events[-1][1]["messages"][-1]
+        assert len(chunks) > 2
+        assert "".join(chunk.text for chunk in chunks) == answer.text
+        assert {chunk.id for chunk in chunks} == {answer.id}
+
+
+@both
+async def test_an_answer_out_of_langgraphs_cache_costs_nothing(make, how, simulated_tiers):
+    budget = BudgetManager(default_daily_limit=1_000_000)
+    model = make(budget=budget)
+    policy = CachePolicy(key_func=lambda state: str(state["messages"]))
+    builder = StateGraph(State)
+    builder.add_node("route", create_routing_node(model), cache_policy=policy)
+    builder.add_node("call", create_model_node(model), cache_policy=policy)
+    builder.add_edge(START, "route")
+    builder.add_edge("route", "call")
+    graph = builder.compile(cache=InMemoryCache())
+    who = {"configurable": {"tenant_id": "acme"}}
+    given = {"messages": [HumanMessage("hello", id="1")]}
+    first = await run(graph, how, given, who)
+    used = budget.usage("acme")["daily"].used
+    second = await run(graph, how, given, who)
+    assert second["routing"] == first["routing"]
+    assert len(simulated_tiers.light.requests) == 1
+    assert (budget.usage("acme")["daily"].used, budget.usage("acme")["daily"].reserved) == (used, 0)
+
+
+@both
+async def test_a_policy_that_retries_a_node_keeps_to_the_decision(make, how, simulated_tiers):
+    """All tiers fail once, so the call does; the node's second run asks the decided tier again."""
+    for tier, name in NAMES.items():
+        getattr(simulated_tiers, tier).script(name, Fault.status(503))
+    budget = BudgetManager(default_daily_limit=1_000_000)
+    settings = get_settings(breaker={"enabled": False})
+    model = make(budget=budget, settings=settings)
+    policy = RetryPolicy(initial_interval=0.0, jitter=False, retry_on=AllTiersFailedError)
+    builder = StateGraph(State)
+    builder.add_node("route", create_routing_node(model))
+    builder.add_node("call", create_model_node(model), retry_policy=policy)
+    builder.add_edge(START, "route")
+    builder.add_edge("route", "call")
+    state = await run(builder.compile(), how, config=task("simple_qa", tenant_id="acme"))
+    assert state["routing"]["decided_tier"] == state["routing"]["tier"] == "light"
+    asked = {tier: len(getattr(simulated_tiers, tier).requests) for tier in NAMES}
+    assert asked == {"light": 2, "standard": 1, "heavy": 1}
+    usage = budget.usage("acme")["daily"]
+    used = state["messages"][-1].usage_metadata["total_tokens"]
+    assert (usage.used, usage.reserved) == (used, 0)
+
+
+@both
+async def test_a_budget_that_is_reached_is_not_tried_again(make, how, simulated_tiers):
+    model = make(budget=BudgetManager(default_daily_limit=1))
+    builder = StateGraph(State)
+    builder.add_node("call", create_model_node(model), retry_policy=RetryPolicy(max_attempts=3))
+    builder.add_edge(START, "call")
+    with pytest.raises(BudgetExceededError):
+        await run(builder.compile(), how)
+    assert not simulated_tiers.light.requests
+
+
+def test_a_model_that_does_not_route_has_its_one_tier_decided(make):
+    model = make(settings=get_settings(routing_enabled=False, fixed_tier="standard"))
+    state = line(model).compile().invoke(HELLO, task("thinking"))
+    assert state["routing"]["decided_tier"] == state["routing"]["tier"] == "standard"
 
 
 @both

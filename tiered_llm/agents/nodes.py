@@ -81,23 +81,27 @@ def create_model_node(
     *,
     messages_key: str = "messages",
     routing_key: str = "routing",
+    answer_key: str | None = None,
     tools: Sequence[Any] = (),
     **binding: Any,
 ) -> Runnable[Any, Any]:
     """A node that has the decided tier answer, with fallback and budget.
 
-    It returns `{messages_key: [answer], routing_key: {...}}`: the routing as it turned out, with
-    the tier that answered and each attempt. Without a decision in the state, or with one that was
-    made under other settings, the model decides by itself.
+    It returns `{messages_key: [answer], routing_key: {...}}`, or `{answer_key: answer, ...}`: the
+    routing as it turned out, with the tier that answered and each attempt. Without a decision in
+    the state, or with one that was made under other settings, the model decides by itself.
 
     Args:
         model: The model, as the routing node has it.
-        messages_key: Where the state holds the messages.
+        messages_key: Where the state holds the messages, or the prompt.
         routing_key: Where it holds the decision.
+        answer_key: Where it is to hold the answer, alone and no list, in place of `messages_key`.
         tools: Tools to bind.
         binding: Other arguments of `bind_tools`, or of the call: `tool_choice`, `temperature`.
     """
-    return _ModelNode(model, messages_key, routing_key, tuple(tools), binding)
+    node = _ModelNode(model, messages_key, routing_key, tuple(tools), binding)
+    node.answer_key = answer_key
+    return node
 
 
 def route_by_tier(state: Any, routing_key: str = "routing") -> TierName:
@@ -173,6 +177,8 @@ class _RoutingNode(_Node):
 
 
 class _ModelNode(_Node):
+    answer_key: str | None = None
+
     def __init__(
         self,
         model: TieredChatModel,
@@ -203,6 +209,8 @@ class _ModelNode(_Node):
 
     def _told(self, answer: Any) -> dict[str, Any]:
         routing = dict(answer.response_metadata["routing"])
+        if self.answer_key is not None:
+            return {self.answer_key: answer, self._routing_key: routing}
         return {self._messages_key: [answer], self._routing_key: routing}
 
 
