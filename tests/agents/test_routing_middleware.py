@@ -309,7 +309,9 @@ async def test_a_fallback_model_inside_answers_when_every_tier_fails(make, scrip
         script(tier, Fault.status(503))
     state = await run(agent, how)
     assert state["messages"][-1].text == "another model"
-    assert state["routing"]["tier"] == "light"  # what was decided; nobody of ours answered
+    routing = state["routing"]  # what was decided; nobody of ours answered
+    assert (routing["tier"], routing["decided_tier"]) == ("light", "light")
+    assert "attempts" not in routing
 
 
 @both

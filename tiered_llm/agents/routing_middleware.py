@@ -174,13 +174,17 @@ def _same(some: list[Any], others: list[Any]) -> bool:
 
 
 def _told(response: Any, decision: RoutingDecision) -> ExtendedModelResponse[Any]:
-    """The answer, with the routing for the state: as it turned out, else as it was decided."""
+    """The answer, with the routing for the state: as it turned out, else as it was decided.
+
+    No tier has answered where another middleware did in its place; there are no `attempts` then.
+    """
     command: Command[Any] | None = None
     if isinstance(response, ExtendedModelResponse):
         response, command = response.model_response, response.command
     answers = response.result if not isinstance(response, AIMessage) else [response]
     signed = (m.response_metadata.get("routing") for m in answers if isinstance(m, AIMessage))
-    routing = next((each for each in signed if each), None) or decision.summary()
+    decided = {**decision.summary(), "decided_tier": decision.tier.value}
+    routing = next((each for each in signed if each), decided)
     update = {**_update_of(command), "routing": dict(routing)}
     told: Command[Any] = Command(update=update)
     return ExtendedModelResponse(model_response=response, command=told)
