@@ -3,7 +3,7 @@
 Each prompt is taken for a turn of an agent whose steps are verified, by a test or a schema: a step
 is right if the tier's recorded answer was. A turn goes on until a step is right, six steps at most;
 where each one goes is asked of the router, with its own rules. A tier's outcome for a prompt is
-recorded once, so another try on the same tier never helps here: the case that favours small numbers.
+recorded once, so another try on the same tier never helps: the case that favours small numbers.
 Costs are in cost units, for steps of equal length: 1, 3 and 10.
 
 The recorded outcomes are of single questions: they say nothing of kinds of steps (planning, acting,
