@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from itertools import count
 from operator import add
 from typing import Annotated, Any, TypedDict
 
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import CachePolicy, RetryPolicy, Send, interrupt
+from langgraph.types import CachePolicy, Command, Interrupt, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 
 from tiered_llm.testing import Answer, Fault
@@ -75,8 +75,6 @@ def asking(model: Any) -> Any:
 
     def node(state, config):
         return {"messages": [model.invoke(state["messages"], config)]}
-
-    from langchain_core.runnables import RunnableLambda
 
     return RunnableLambda(node, anode)
 
@@ -166,6 +164,7 @@ class Interrupted(Case):
     """A human is asked between two calls."""
 
     answers = (SAYS, Answer(text="So be it."))
+    asks = (SKY, Command(resume="quite"))
 
     def build(self, model):
         builder = StateGraph(MessagesState)
@@ -176,12 +175,6 @@ class Interrupted(Case):
         builder.add_edge("think", "ask")
         builder.add_edge("ask", "again")
         return builder.compile(checkpointer=InMemorySaver())
-
-    @property
-    def asks(self):
-        from langgraph.types import Command
-
-        return (SKY, Command(resume="quite"))
 
 
 class Retried(Case):
@@ -245,18 +238,22 @@ MODES = ("values", "updates", "messages", "custom", "tasks", "checkpoints", "deb
 
 
 class Normal:
-    """Makes what two runs cannot share alike: ids by the order of their appearance, no times."""
+    """Makes what two runs cannot share alike: ids by the order of their appearance, no times.
 
-    def __init__(self) -> None:
-        self._ids: dict[str, str] = {}
-        self._count = count()
+    Where several things run at once there is no such order: `ids=False` leaves them out.
+    """
+
+    def __init__(self, *, ids: bool = True) -> None:
+        self._ids: dict[str, str] | None = {} if ids else None
 
     def of(self, value: Any) -> Any:
         match value:
             case BaseMessage():
                 return self._message(value)
-            case BaseModel():
-                return self.of(value.model_dump())
+            case BaseModel() | Interrupt():
+                return self.of(
+                    value.model_dump() if isinstance(value, BaseModel) else [value.value]
+                )
             case dict():
                 kept = [k for k in value if k not in _OWN and not str(k).startswith("tiered_llm.")]
                 return {k: self.of(value[k]) for k in sorted(kept, key=str)}
@@ -267,23 +264,31 @@ class Normal:
         return type(value).__name__
 
     def _message(self, message: BaseMessage) -> dict[str, Any]:
-        calls = [self.of({**call, "id": None}) for call in getattr(message, "tool_calls", ())]
+        calls = getattr(message, "tool_calls", ())
+        told = message.response_metadata
         return {
             "type": message.type,
+            "id": self._id(message.id),
             "content": message.content,
-            "tool_calls": calls,
+            "tool_calls": [self.of({**call, "of": self._id(call["id"])}) for call in calls],
+            "answers": self._id(getattr(message, "tool_call_id", None)),
             "usage": dict(getattr(message, "usage_metadata", None) or {}),
-            "finish": message.response_metadata.get("finish_reason")
-            or message.response_metadata.get("done_reason"),
+            "finish": told.get("finish_reason") or told.get("done_reason"),
+            "by": (told.get("model_name"), told.get("model_provider")),
             "name": message.name,
             "status": getattr(message, "status", None),
         }
+
+    def _id(self, value: str | None) -> str | None:
+        if value is None or self._ids is None:
+            return None
+        return self._ids.setdefault(value, f"id-{len(self._ids)}")
 
 
 _OWN = {
     "id", "run_id", "checkpoint_id", "checkpoint_ns", "langgraph_checkpoint_ns", "timestamp", "ts",
     "task_id", "metadata", "config", "parent_config", "checkpoint_map", "tool_call_id",
-    "created_at", "interrupts", "__interrupt__", "tags", "callbacks",
+    "created_at", "tags", "callbacks",
 }  # fmt: skip
 """Keys whose values are drawn anew in every run, or hold nothing but such. What a chat model of
 several tiers adds to a run's metadata, it adds under `tiered_llm.`."""

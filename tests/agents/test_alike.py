@@ -11,7 +11,7 @@ from langchain_core.callbacks import get_usage_metadata_callback
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 
-from tiered_llm import TieredChatModel, TierSpec, get_settings
+from tiered_llm import Tier, TieredChatModel, TierSpec, get_settings
 from tiered_llm.fallback import Health
 from tiered_llm.testing import Answer
 
@@ -20,16 +20,17 @@ NAME = "qwen2.5:7b"
 
 @pytest.fixture(params=["ollama", "openai"])
 def models(request, simulator, clean_environment):
-    """The same model twice: as it is, and as the one tier of a `TieredChatModel`."""
+    """The same model twice: as it is, and as each tier of a `TieredChatModel`."""
     if request.param == "ollama":
         plain = ChatOllama(model=NAME, base_url=simulator.url)
-        spec = TierSpec(tier="light", model_id=f"ollama/{NAME}", base_url=simulator.url)
+        given = {"model_id": f"ollama/{NAME}", "base_url": simulator.url}
     else:
-        given = {"model": NAME, "base_url": simulator.openai_url, "api_key": "none"}
-        plain = ChatOpenAI(**given, max_retries=0, stream_usage=True)
-        spec = TierSpec(tier="light", model_id=f"vllm/{NAME}", base_url=simulator.openai_url)
+        keys = {"model": NAME, "base_url": simulator.openai_url, "api_key": "none"}
+        plain = ChatOpenAI(**keys, max_retries=0, stream_usage=True)
+        given = {"model_id": f"vllm/{NAME}", "base_url": simulator.openai_url}
+    tiers = {tier.value: TierSpec(tier=tier, **given) for tier in Tier}
     settings = get_settings(fallback={"max_attempts": 1}, breaker={"enabled": False})
-    return plain, TieredChatModel(light=spec, settings=settings, health=Health())
+    return plain, TieredChatModel(**tiers, settings=settings, health=Health())
 
 
 @pytest.fixture
@@ -51,19 +52,18 @@ async def results(graph, case, how):
         for ask in case.asks:
             state = graph.invoke(ask, THREAD) if how == "sync" else await graph.ainvoke(ask, THREAD)
             states.append(normal.of(state))
-    used = [dict(each) for each in usage.usage_metadata.values()]
-    return states, used, normal.of(graph.get_state(THREAD).values)
+    return states, dict(usage.usage_metadata), normal.of(graph.get_state(THREAD).values)
 
 
-async def events(graph, case, how, mode):
+async def events(graph, case, how, mode, *, subgraphs=False):
     """Everything that a stream mode tells of each run."""
-    normal, told = Normal(), []
+    normal, told = Normal(ids=not case.at_once), []
+    wanted = {"stream_mode": mode, "subgraphs": subgraphs}
     for ask in case.asks:
         if how == "sync":
-            told += [normal.of(each) for each in graph.stream(ask, THREAD, stream_mode=mode)]
+            told += [normal.of(each) for each in graph.stream(ask, THREAD, **wanted)]
         else:
-            stream = graph.astream(ask, THREAD, stream_mode=mode)
-            told += [normal.of(each) async for each in stream]
+            told += [normal.of(each) async for each in graph.astream(ask, THREAD, **wanted)]
     return told
 
 
@@ -93,26 +93,41 @@ async def test_streams_are_the_same(models, served, case, how, mode):
     for model in models:
         served(case)
         found.append(await events(case.build(model), case, how, mode))
+    found = [[each for each in told if not _is_empty(each)] for told in found]
     if case.at_once:
         found = [sorted(map(str, each)) for each in found]
-    if mode in {"messages", "debug"}:
-        found = [merged(each) for each in found]
     assert found[0] == found[1]
     if mode != "custom":
         assert found[0]
 
 
-def merged(events):
-    """Message chunks as texts: where a chunk ends is the server's and the client's affair."""
-    return [each for each in events if not _is_empty(each)]
-
-
 def _is_empty(event):
-    """The last chunk of ours may be one that carries the routing alone."""
+    """Whether it is a chunk that says nothing: the last of ours may carry the routing alone."""
     message = event[0] if isinstance(event, list) and event else None
     if not isinstance(message, dict) or message.get("type") != "AIMessageChunk":
         return False
     return not (message["content"] or message["tool_calls"] or message["usage"])
+
+
+@both
+@cases
+async def test_all_modes_at_once_are_the_same_and_in_one_order(models, served, case, how):
+    """With what subgraphs tell."""
+    found = []
+    for model in models:
+        served(case)
+        told = await events(case.build(model), case, how, list(MODES), subgraphs=True)
+        found.append([(_place(where), mode, each) for where, mode, each in told])
+    found = [[each for each in told if not _is_empty(each[2])] for told in found]
+    assert {mode for told in found for _, mode, _ in told} >= set(MODES) - {"custom"}
+    if case.at_once:
+        found = [sorted(map(str, each)) for each in found]
+    assert found[0] == found[1]
+
+
+def _place(namespace):
+    """The nodes that a subgraph is in, without the ids of their tasks."""
+    return [each.partition(":")[0] for each in namespace]
 
 
 @both
