@@ -46,7 +46,8 @@ class TieredRoutingMiddleware(AgentMiddleware[RoutingState, Any, Any]):
     The agent's model, or the one given here, is a `TieredChatModel`; the decision is made by its
     rules and kept to by its own fallback, budget and records. In the list it belongs before
     `ModelFallbackMiddleware` and `ModelRetryMiddleware`, which then ask for the decided tier
-    again, and after `SummarizationMiddleware`, so that what is routed is what is sent.
+    again, and after whatever changes the messages around a model call: what is routed is then
+    what is sent.
 
     Attributes:
         state_schema: The agent's state, with `routing`.
