@@ -17,6 +17,8 @@ from agents.postgres_server import PostgresServer
 from tiered_llm.testing import Answer
 
 PROGRAM = Path(__file__).with_name("checkpoint_program.py")
+WAYS = (("graph", "sync"), ("graph", "async"), ("agent", "async"))
+"""The ready graph, or `create_agent` with our middleware, and by which door it is run."""
 SECRETS = (b"sk-canary", b"TieredChatModel", b"SecretStr", b"tiered_llm.tiers", b"ChatOpenAI")
 
 
@@ -33,6 +35,11 @@ def saver(request, tmp_path):
     return "memory" if request.param == "memory" else str(tmp_path / "checkpoints.db")
 
 
+@pytest.fixture(params=WAYS, ids="-".join)
+def way(request):
+    return request.param
+
+
 @pytest.fixture
 def served(simulated_tiers, clean_environment):
     call = Answer(tool_calls=[{"name": "look", "args": {"what": "sky"}}])
@@ -41,10 +48,10 @@ def served(simulated_tiers, clean_environment):
 
 
 @pytest.fixture
-def run(saver, served, tmp_path):
+def run(way, saver, served, tmp_path):
     """One process; its exit code and what it printed."""
     urls = [served.light.url, served.standard.url, served.heavy.openai_url]
-    fixed = (saver, tmp_path / "marker", f"sqlite:///{tmp_path}/budgets.db", *urls)
+    fixed = (*way, saver, tmp_path / "marker", f"sqlite:///{tmp_path}/budgets.db", *urls)
 
     def run(phase):
         done = subprocess.run(
@@ -66,10 +73,11 @@ def written(saver, tmp_path):
         with psycopg.connect(saver) as connection:
             rows = [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]  # noqa: S608
         return repr(rows).encode()
-    return b"".join(path.read_bytes() for path in tmp_path.glob("checkpoints.db*"))
+    name = "marker.memory" if saver == "memory" else "checkpoints.db*"
+    return b"".join(path.read_bytes() for path in tmp_path.glob(name))
 
 
-def test_the_state_comes_back_as_it_went(run, saver, tmp_path):
+def test_the_state_comes_back_as_it_went(run, way, saver, tmp_path):
     (tmp_path / "marker").touch()
     code, out, err = run("begin")
     assert code == 0, err
@@ -81,18 +89,18 @@ def test_the_state_comes_back_as_it_went(run, saver, tmp_path):
     }  # fmt: skip
     assert told["tiers"] == ["heavy", "heavy"]
     assert isinstance(told["routing"]["reasons"], list)
-    assert told["estimate"]["recommended_tier"] == "light"
+    if way[0] == "graph":
+        assert told["estimate"]["recommended_tier"] == "light"
     assert (told["used"], told["reserved"], told["orphaned"]) == (told["usage"], 0, 0)
     assert "unregistered" not in err
     assert "Blocked" not in err
-    if saver == "memory":
-        return
     found = written(saver, tmp_path)
-    assert b"score_thresholds" in found
+    assert b"task_type: pick heavy" in found
     assert not [secret for secret in SECRETS if secret in found]
 
 
 @pytest.mark.parametrize("saver", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[2]], ids="-".join, indirect=True)
 def test_a_process_that_is_killed_between_steps_leaves_the_rest_to_another(run, served):
     code, _, _ = run("begin")
     assert code == -signal.SIGKILL
