@@ -115,6 +115,22 @@ async def test_a_graph_that_a_node_calls_with_a_config_of_its_own_does_not_widen
 
 
 @both
+async def test_a_call_with_metadata_of_its_own_keeps_its_nodes_spec(model, how):
+    """LangChain would replace the node's metadata by the call's."""
+    own = {"metadata": {"ticket": 7}}
+
+    def think(state):
+        return {"messages": [model.invoke(state["messages"], own)]}
+
+    async def athink(state):
+        return {"messages": [await model.ainvoke(state["messages"], own)]}
+
+    careful = {"agent_spec": {"lowest_tier": "standard"}}
+    told = await routing(graph(think if how == "sync" else athink, careful), how)
+    assert told["tier"] == "standard"
+
+
+@both
 @pytest.mark.parametrize("place", ["node", "context", "run"])
 async def test_an_agent_as_a_node_stays_within_what_surrounds_it(agent, how, place):
     inner, spec = agent(AUDITOR), {"agent_spec": {"highest_tier": "standard"}}
