@@ -20,6 +20,7 @@ def server(tmp_path_factory):
             "TIERED_LLM_STANDARD__BASE_URL": simulator.url,
             "TIERED_LLM_HEAVY__BASE_URL": simulator.openai_url,
             "TIERED_LLM_STORE": f"sqlite:///{directory}/budgets.db",
+            "TOKEN_BUDGET_DAILY": "10000",
         }
         with DevServer(directory, variables) as running:
             yield running
@@ -63,3 +64,16 @@ def test_its_stages_are_seen_in_studio(client):
     graph = client.get(f"/assistants/{assistant['assistant_id']}/graph").json()
     nodes = {node["id"] for node in graph["nodes"]}
     assert {"estimate", "route", "budget", "call", "record", "ask"} <= nodes
+
+
+def test_a_human_is_asked_and_answers_over_http(client):
+    thread = client.post("/threads", json={}).json()["thread_id"]
+    runs, context = f"/threads/{thread}/runs/wait", {"tenant_id": "globex"}
+    state = client.post(runs, json={**ask("word " * 4_000), "context": context}).json()
+    (asked,) = state["__interrupt__"]
+    assert (asked["value"]["limit"], asked["value"]["period"]) == ("10000", "daily")
+    assert client.get(f"/threads/{thread}/state").json()["next"] == ["ask"]
+    answer = {"assistant_id": "tiered", "command": {"resume": {"raise": 100_000}}}
+    state = client.post(runs, json={**answer, "context": context}).json()
+    assert state["outcome"]["tier"] == state["routing"]["tier"]
+    assert not state["budget"]
