@@ -21,6 +21,7 @@ from tiered_llm import (
     BudgetRule,
     ModelMetricsCollector,
     TieredChatModel,
+    get_settings,
 )
 from tiered_llm.agents import create_tiered_graph
 from tiered_llm.agents.answers import choice_of, raised
@@ -323,6 +324,19 @@ async def test_whoever_is_not_to_be_asked_gets_the_error(make, how, budget):
     graph = create_tiered_graph(make(budget=budget), ask_human=False)
     with pytest.raises(BudgetExceededError):
         await run(graph, how, context=ACME)
+
+
+@both
+async def test_a_checkpoint_of_other_settings_is_decided_anew(make, how, budget):
+    saver, long = InMemorySaver(), {"messages": [("user", "word " * 40)]}
+    before = create_tiered_graph(make(budget=budget, max_tokens=100), checkpointer=saver)
+    before.interrupt_before_nodes = ["budget"]
+    await run(before, how, long, THREAD, {**ACME, "task_type": "thinking"})
+    settings = get_settings(complexity={"light_below": 0.1, "heavy_from": 0.2})
+    after = make(budget=budget, max_tokens=100, settings=settings)
+    state = await run(create_tiered_graph(after, checkpointer=saver), how, None, THREAD, ACME)
+    assert state["outcome"]["tier"] == "standard"
+    assert state["routing"]["policy_version"] == after.stages.router.policy_version
 
 
 @both

@@ -82,14 +82,19 @@ class EstimateNode(_Node):
 
 
 class BudgetNode(_PayingNode):
-    """Whether the payer has room for the decided tier; where not, a human is asked, or nobody."""
+    """Whether the payer has room for the decided tier; where not, a human is asked, or nobody.
+
+    A decision of other settings, out of an old checkpoint, is made anew, as by the call.
+    """
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """On to the call, or to the question."""
         del kwargs
-        decision = self._decision(input, config)
+        messages, decision = input["messages"], decision_of(input.get("routing"), self._model)
+        if decision is None:
+            decision = self._model.route(messages, config, **self._tools)
         try:
-            self._model.check_room(input["messages"], decision, config, **self._tools)
+            self._model.check_room(messages, decision, config, **self._tools)
         except BudgetExceededError as error:
             return self._refused(error, config)
         return Command(goto="call")
@@ -97,16 +102,14 @@ class BudgetNode(_PayingNode):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """As `invoke`."""
         del kwargs
-        decision = self._decision(input, config)
+        messages, decision = input["messages"], decision_of(input.get("routing"), self._model)
+        if decision is None:
+            decision = await self._model.aroute(messages, config, **self._tools)
         try:
-            await self._model.acheck_room(input["messages"], decision, config, **self._tools)
+            await self._model.acheck_room(messages, decision, config, **self._tools)
         except BudgetExceededError as error:
             return self._refused(error, config)
         return Command(goto="call")
-
-    def _decision(self, state: Any, config: RunnableConfig | None) -> RoutingDecision:
-        kept = decision_of(state.get("routing"), self._model)
-        return kept or self._model.route(state["messages"], config, **self._tools)
 
 
 class CallNode(_PayingNode):
