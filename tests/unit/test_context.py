@@ -10,7 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.graph import START, MessagesState, StateGraph
 
-from tiered_llm import AgentSpec, ConfigurationError, TieredChatModel
+from tiered_llm import AgentSpec, ConfigurationError, TieredChatModel, get_settings
 from tiered_llm.chat_model import read_context
 from tiered_llm.testing import FakeChatModel
 from tiered_llm.tiers import Tier
@@ -135,8 +135,6 @@ def test_inside_a_graph_the_runtimes_context_counts():
 
 
 def test_a_nodes_own_configurable_does_not_take_the_tenant_away():
-    from tiered_llm import get_settings
-
     settings = get_settings(routing={"tenant_caps": {"acme": "light"}})
     model = tiered(settings=settings)
 
@@ -153,6 +151,23 @@ def test_a_nodes_own_configurable_does_not_take_the_tenant_away():
     assert answered(capped["messages"][-1]) == "light"
     free = graph.invoke(given, {"configurable": {"tenant_id": "other"}})
     assert answered(free["messages"][-1]) == "heavy"
+
+
+def test_a_nodes_own_metadata_does_not_take_the_tenant_away():
+    model = tiered(settings=get_settings(routing={"tenant_caps": {"acme": "light"}}))
+
+    def node(state):
+        given = {"metadata": {"task_type": "security_analysis"}}
+        return {"messages": [model.invoke(state["messages"], given)]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("model", node)
+    builder.add_edge(START, "model")
+    graph = builder.compile()
+    given = {"messages": [HumanMessage("hi")]}
+    for tenant, tier in (("acme", "light"), ("other", "heavy")):
+        state = graph.invoke(given, {"metadata": {"tenant_id": tenant}})
+        assert answered(state["messages"][-1]) == tier
 
 
 def test_another_nodes_answer_is_no_turn_to_go_on_with():

@@ -4,11 +4,11 @@ Each is looked up in this order, and the first that is set counts:
 
 1. `config["configurable"]` of the call
 2. `config["configurable"]` of the run around it, of a graph's node for one
-3. `config["metadata"]`
+3. `config["metadata"]`, and that of the runs around it
 4. the LangGraph runtime's context, inside a graph
 5. the model's own defaults
 
-The second place is needed because LangChain replaces the mapping where a call brings its own:
+Runs around are asked because LangChain replaces the mapping where a call brings its own:
 a node that names a task type would lose its tenant, and with it the tenant's cap.
 
 Of agent specs every one counts: they bound the call together, the inner within the outer.
@@ -90,12 +90,12 @@ def read_context(config: RunnableConfig, defaults: Mapping[str, Any]) -> CallCon
     """
     own, around = config.get("configurable") or {}, _enclosing()
     configurable = {**around, **own}
-    metadata = _ours(config.get("metadata") or {})
+    metadata = _ours(_merged(config))
     context = _runtime_context(configurable)
     places = (configurable, metadata, context, defaults)
     found = {name: _first(places, name) for name in CONTEXT_NAMES}
     session = found["session_id"] or configurable.get("thread_id")
-    specs = (_own_specs(own, around), defaults, _merged(config, metadata), context, around)
+    specs = (_own_specs(own, around), defaults, metadata, context, around)
     agent = _agent(specs)
     task = found["task_type"]
     if task is None and agent is not None and agent.task_types:
@@ -150,8 +150,9 @@ def _own_specs(own: Mapping[str, Any], around: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in specs.items() if value != around.get(name)}
 
 
-def _merged(config: RunnableConfig, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The metadata over that of all runs around: a call's own config replaces those of graphs."""
+def _merged(config: RunnableConfig) -> Mapping[str, Any]:
+    """A call's metadata over that of the runs around it."""
+    metadata = config.get("metadata") or {}
     inherited = getattr(config.get("callbacks"), "inheritable_metadata", None)
     return {**inherited, **metadata} if inherited else metadata
 
