@@ -119,6 +119,22 @@ async def test_a_foreign_model_is_held_too(foreign, how, clean_environment):
     assert "budget is used up" in state["messages"][-1].text
 
 
+@both
+@pytest.mark.parametrize("place", ["configurable", "metadata", "context"])
+async def test_a_foreign_models_tenant_is_the_runs(foreign, how, place):
+    budget = BudgetManager(default_daily_limit=100_000)
+    agent = create_agent(
+        foreign, [], middleware=[TieredBudgetMiddleware(budget)], context_schema=dict
+    )
+    given, who = {"messages": [("user", "hello")]}, {"tenant_id": "acme"}
+    config, context = ({}, who) if place == "context" else ({place: who}, None)
+    if how == "sync":
+        agent.invoke(given, config, context=context)
+    else:
+        await agent.ainvoke(given, config, context=context)
+    assert budget.usage("acme")["daily"].used > 0
+
+
 def test_a_models_own_budget_is_left_to_it(tiered):
     own, other = BudgetManager(default_daily_limit=100_000), BudgetManager(default_daily_limit=10)
     agent = create_agent(tiered(budget=own), [], middleware=[TieredBudgetMiddleware(other)])

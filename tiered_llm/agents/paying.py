@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.runnables.config import ensure_config
 
 from tiered_llm.budgets import BudgetCallbackHandler
 from tiered_llm.chat_model import TieredChatModel, read_context
@@ -25,7 +26,7 @@ class _Payer(BudgetCallbackHandler):
 
 def with_handler(model: BaseChatModel, budget: BudgetManager) -> BaseChatModel:
     """A copy of a foreign model whose every run is paid; the budget's handler hears of it first."""
-    who = read_context({}, {})
+    who = read_context(ensure_config(), {})  # of the agent's run
     agent = who.agent_spec.name if who.agent_spec else ""
     handler = _Payer(budget, who.tenant_id, user_id=who.user_id, agent=agent or None)
     return model.model_copy(update={"callbacks": [handler, *_handlers(model)]})
