@@ -7,10 +7,12 @@ from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 from tiered_llm import AgentSpec, TieredChatModel
 from tiered_llm.agents import TieredRoutingMiddleware
+from tiered_llm.chat_model import read_context
 from tiered_llm.fallback import Health
 from tiered_llm.testing import Answer
 
@@ -233,6 +235,33 @@ async def test_parallel_tools_have_the_bounds_of_their_own_agents(agent, how, si
     simulated_tiers.light.script(LIGHT, Answer(tool_calls=calls))
     assert (await routing(outer, how))["tier"] == "light"
     assert told == lowest
+
+
+@both
+async def test_a_tool_that_asks_a_human_goes_on_within_its_agents_bounds(
+    agent, how, simulated_tiers
+):
+    inner, told = agent(AUDITOR), []
+
+    @tool
+    def ask(what: str) -> str:
+        """Ask the auditor, if a human agrees."""
+        assert interrupt(what) == "yes"
+        told.append(inner.invoke(ASK)["routing"]["tier"])
+        return what
+
+    outer = agent(CLERK, [ask], checkpointer=InMemorySaver())
+    call = {"name": "ask", "args": {"what": "may I?"}}
+    simulated_tiers.light.script(LIGHT, Answer(tool_calls=[call]))
+    thread, yes = {"configurable": {"thread_id": "1"}}, Command(resume="yes")
+    if how == "sync":
+        asked, state = outer.invoke(ASK, thread), outer.invoke(yes, thread)
+    else:
+        asked, state = await outer.ainvoke(ASK, thread), await outer.ainvoke(yes, thread)
+    assert [each.value for each in asked["__interrupt__"]] == ["may I?"]
+    assert asked["routing"]["tier"] == state["routing"]["tier"] == "light"
+    assert told == ["light"]
+    assert read_context({}, {}).agent_spec is None  # nothing of it stays behind
 
 
 @both
