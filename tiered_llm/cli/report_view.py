@@ -50,7 +50,7 @@ class Block:
             line.rstrip()
             out.print(line, no_wrap=True, overflow="ellipsis")
         for note, style in self.notes:
-            out.print(Padding(Text(note, style=style), (0, 0, 0, 2)))
+            out.print(Padding(Text(note, style=style), (0, 0, 0, 2), expand=False))
 
 
 def report_blocks(told: Mapping[str, Any]) -> Iterator[Block]:

@@ -22,7 +22,8 @@ def show_why(entry: Entry, settings: Settings, *, show_tenant: bool) -> None:
 
     record, out = entry.record, console()
     asked, answered = _tier(record.asked), _tier(record.answered)
-    head = Text(f"{asked} → {answered}", style=TIER_STYLES.get(answered, "bold red"))
+    way = asked if asked == answered else f"{asked} → {answered}"
+    head = Text(way, style=TIER_STYLES.get(answered, "bold red"))
     head.append(f"  score {record.score:.2f}  {record.at:%Y-%m-%d %H:%M:%S} UTC", style="")
     out.print(head, soft_wrap=True)
     out.print(Text(f"run {record.run_id}", style="dim"), soft_wrap=True)
