@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,17 +71,19 @@ def billed(tiers):
 def racing(request, race, stores):
     """Runs a race on a store and in so many processes: `racing("redis", 4, callers=200)`.
 
-    Gives the race, what its callers heard, and the day's usage after it.
+    Gives the race, what its callers heard, and the day's usage after it. With `one_before`, a
+    lone caller goes first, for whose fallbacks there is room for sure.
     """
 
-    def start(kind, processes, **fields):
+    def start(kind, processes, *, one_before=False, **fields):
         given = race(store=stores(kind), **fields)
         budget = given.budget()
         with closing(budget.ledger):
+            heard = run(replace(given, callers=1), budget) if one_before else Counter()
             if processes == 1:
-                heard = run(given, budget)
+                heard += run(given, budget)
             else:
-                heard = request.getfixturevalue("crew").race(given)
+                heard += request.getfixturevalue("crew").race(given)
             return given, heard, budget.usage(TENANT)["daily"]
 
     return start

@@ -199,12 +199,11 @@ def test_faults_and_fallbacks_by_every_door(race, stormy, charged, door, asked):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
-def test_faults_and_fallbacks_in_many_processes(race, stores, crew, stormy, charged, kind):
-    given = race(store=stores(kind), callers=200, doors=DOORS, tier=None, exact=True)
+def test_faults_and_fallbacks_in_many_processes(racing, stormy, charged, kind):
+    crowd = {"callers": 200, "doors": DOORS, "tier": None, "exact": True}
+    given, heard, _ = racing(kind, 4, one_before=True, **crowd)
+    assert min(heard["answered"], heard["refused"]) > 0
     budget = given.budget()
     with closing(budget.ledger):
-        heard = run(replace(given, callers=1), budget)  # with room for other tiers
-        heard += crew.race(given)
-        assert min(heard["answered"], heard["refused"]) > 0
         assert charged(budget, given.tenant).orphaned > 0
     assert stormy.standard.requests, "some fell back"
