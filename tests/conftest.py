@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -10,6 +11,12 @@ from tiered_llm.fallback import PROCESS_HEALTH
 
 collect_ignore = ["soak_budgets"]  # a stage of its own: `make soak`
 _OURS = ("MODEL_", "TOKEN_BUDGET_", "TIERED_LLM_", "OPENAI_")
+
+
+def pytest_configure():
+    """Hear Ctrl-C even as a shell's background job, which ignores it, and so would each child."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
