@@ -10,11 +10,11 @@ import typer
 from tiered_llm.cli.decisions_store import (
     Store,
     Tenant,
-    open_beside,
     open_decisions,
     show_head,
     show_nothing,
 )
+from tiered_llm.cli.report_near import near_limits
 
 if TYPE_CHECKING:
     from tiered_llm.cli.decisions_store import OpenDecisions
@@ -48,7 +48,8 @@ def report(  # noqa: PLR0913  # one for each option
         if as_csv:
             typer.echo(metrics.export_metrics(tenant, hours, "csv"), nl=False)
             return
-        told = {**metrics.get_report(tenant, hours), "near_limits": _near(decisions)}
+        near = near_limits(decisions, tenant)
+        told = {**metrics.get_report(tenant, hours), "near_limits": near}
         if as_json:
             typer.echo(json.dumps({**_head(decisions, tenant), **told}, default=str, indent=2))
             return
@@ -64,26 +65,14 @@ def _head(decisions: OpenDecisions, tenant: str | None) -> dict[str, Any]:
     }
 
 
-def _near(decisions: OpenDecisions) -> list[dict[str, Any]]:
-    """Accounts of all tenants near their limits; none where budgets are kept elsewhere."""
-    from tiered_llm.budgets.nearness import accounts_near
-
-    with open_beside(decisions) as budget:
-        found = [] if budget is None else accounts_near(budget)
-    return [
-        {"budget": f"{rule}/{period}", "threshold_pct": int(threshold), "accounts": int(count)}
-        for (rule, period, threshold), count in found
-        if count
-    ]
-
-
 def _show(decisions: OpenDecisions, tenant: str | None, told: dict[str, Any]) -> None:
     from tiered_llm.cli.report_view import report_blocks
-    from tiered_llm.cli.texts import in_one_line
+    from tiered_llm.cli.texts import counted, in_one_line
 
     who = "everybody" if tenant is None else in_one_line(tenant)
     calls = told["distribution"]["calls"]
-    title = f"{calls:,} calls of {who}, {told['from'][:16]} to {told['to'][:16]} UTC"
+    start, end = (told[name][:16].replace("T", " ") for name in ("from", "to"))
+    title = f"{counted(calls, 'call')} of {who}, {start} to {end} UTC"
     show_head(decisions, title)
     if not calls:
         show_nothing()

@@ -1,12 +1,13 @@
-"""The report on the terminal: blocks of aligned lines, bars, and words for what is bad."""
+"""The report on the terminal: what its blocks say, with bars, and words for what is bad."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tiered_llm.cli.explain import TIER_STYLES, bar
-from tiered_llm.cli.output import console
+from tiered_llm.cli.report_savings import savings_blocks
+from tiered_llm.cli.report_table import Block, Cell, bar_cells
+from tiered_llm.cli.texts import counted, in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -14,147 +15,65 @@ if TYPE_CHECKING:
 _BAR = 14
 _TIERS = ("light", "standard", "heavy")
 _MOST_LINES = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """A heading and a table below it.
-
-    Attributes:
-        title: The heading.
-        rows: The cells; the first row names the columns, unless it is empty.
-        styles: The style of each row's first cell, below the first row.
-        notes: Lines below the table, each with its style.
-    """
-
-    title: str
-    rows: Sequence[Sequence[str]] = ()
-    styles: Sequence[str] = ()
-    notes: Sequence[tuple[str, str]] = ()
-
-    def show(self) -> None:
-        """Print it; columns beyond the terminal's width are cut, not wrapped."""
-        from rich.padding import Padding
-        from rich.text import Text
-
-        out = console()
-        out.print()
-        out.print(Text(self.title, style="bold"))
-        widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
-        for number, row in enumerate(self.rows):
-            line = Text("  ")
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
-                text = cell.ljust(width) if at == 0 or "█" in cell else cell.rjust(width)
-                style = "dim" if number == 0 else self.styles[number - 1] if at == 0 else ""
-                line.append(text + "  ", style=style)
-            line.rstrip()
-            out.print(line, no_wrap=True, overflow="ellipsis")
-        for note, style in self.notes:
-            out.print(Padding(Text(note, style=style), (0, 0, 0, 2), expand=False))
+_BAD = "bold red"
+_LAST_WARNING_PCT = 95
 
 
 def report_blocks(told: Mapping[str, Any]) -> Iterator[Block]:
     """The parts of a report that have something to say."""
-    yield _savings(told["savings"])
+    yield from savings_blocks(told["savings"])
     yield _tiers(told["distribution"])
-    yield _latency(told["latency"])
+    yield from _latency(told["latency"])
     yield from _tasks(told["distribution"])
     yield from _faults(told["faults"])
     yield from _quality(told["quality"])
     yield from _near(told["near_limits"])
 
 
-def _savings(told: Mapping[str, Any]) -> Block:
-    saved = float(told["cost_units_saved"])
-    word, style = ("saved", "green") if saved >= 0 else ("LOST", "bold red")
-    base = told["baseline"]
-    rows = [["", "spent", f"all {base['tier']}", word]]
-    for name, (spent, would, won) in {
-        "cost units": ("cost_units", "baseline_cost_units", "cost_units_saved"),
-        "US dollars": ("usd", "baseline_usd", "usd_saved"),
-        "GPU hours": ("gpu_hours", "baseline_gpu_hours", "gpu_hours_saved"),
-    }.items():
-        if told[spent] is not None and (told[spent] or told[would]):
-            rows.append([name, *(_number(told[each]) for each in (spent, would, won))])
-    failed, router = told["failed_attempts"], told["router"]
-    estimated = told["estimated"]["input_tokens"] + told["estimated"]["output_tokens"]
-    whole = told["tokens"] or 1
-    notes = [
-        (
-            (
-                f"{word} {abs(told['cost_reduction_pct']):.1f} % of all-{base['tier']}, worth "
-                f"{told['tokens_saved']:,} of its tokens"
-            ),
-            style,
-        ),
-        (
-            (
-                f"net of failed attempts ({_number(failed['cost_units'])} cost units) and of the "
-                f"router's {router['seconds']:.2f} s ({_number(router['cost_units'])})"
-            ),
-            "dim",
-        ),
-        (
-            (
-                f"{told['tokens']:,} tokens, {100 * estimated / whole:.1f} % of them estimated; "
-                f"{base['tier']} taken at {base['s_per_token']:.3f} s a token ({_basis(base)})"
-            ),
-            "dim",
-        ),
-    ]
-    return Block(title="Savings", rows=rows, styles=[""] * (len(rows) - 1), notes=notes)
-
-
-def _basis(base: Mapping[str, Any]) -> str:
-    words = {"tenant": "measured", "all_tenants": "measured over everybody"}
-    return words.get(base["basis"], "by default: too little of it was measured")
-
-
 def _tiers(told: Mapping[str, Any]) -> Block:
-    rows = [["tier", "answered", "", "asked", "tokens in", "out"]]
+    rows = []
     for tier in _TIERS:
         each = told["tiers"][tier]
-        rows.append(
-            [
-                tier,
-                f"{each['answered']:,}",
-                f"{bar(each['share'], _BAR)}{100 * each['share']:>4.0f} %",
-                f"{each['asked']:,}",
-                f"{each['input_tokens']:,}",
-                f"{each['output_tokens']:,}",
-            ]
-        )
+        share = f"{bar(each['share'], bar_cells(_BAR))} {100 * each['share']:>3.0f} %"
+        numbers = (each["asked"], each["input_tokens"], each["output_tokens"])
+        asked, read, wrote = (Cell(f"{number:,}") for number in numbers)
+        answered = Cell(f"{each['answered']:,}")
+        rows.append([_tier(tier), asked, answered, _bar(share, tier), read, wrote])
     note = (
         f"{told['fallbacks']:,} answered by another tier than the chosen one "
         f"({100 * told['fallback_rate']:.1f} %), {told['failed']:,} not at all"
     )
     style = "yellow" if told["failed"] or told["fallbacks"] else "dim"
-    return Block(title="Tiers", rows=rows, styles=_styles(_TIERS), notes=[(note, style)])
+    head = ("tier", "asked", "answered", "", "tokens in", "out")
+    return Block(title="Tiers", head=head, rows=rows, notes=[Cell(note, style)])
 
 
-def _latency(told: Mapping[str, Any]) -> Block:
-    rows = [["tier", "answers", "p50", "p95", "longest", "first token p50", "p95"]]
-    shown = [tier for tier in _TIERS if told[tier]["count"]]
-    for tier in shown:
+def _latency(told: Mapping[str, Any]) -> Iterator[Block]:
+    rows = []
+    for tier in _TIERS:
         each, first = told[tier], told[tier]["first_token"]
         times = (each["p50_s"], each["p95_s"], each["max_s"], first["p50_s"], first["p95_s"])
-        rows.append([tier, f"{each['count']:,}", *map(_seconds, times)])
-    return Block(title="Latency", rows=rows, styles=_styles(shown))
+        if each["count"]:
+            shown = (f"{each['count']:,}", *map(_seconds, times))
+            rows.append([_tier(tier), *map(Cell, shown)])
+    head = ("tier", "answers", "p50", "p95", "longest", "first token p50", "p95")
+    if rows:
+        yield Block(title="Latency", head=head, rows=rows)
 
 
 def _tasks(told: Mapping[str, Any]) -> Iterator[Block]:
     tasks = sorted(told["tasks"].items(), key=lambda item: -item[1]["calls"])
-    if not tasks:
-        return
-    from tiered_llm.cli.texts import in_one_line
-
-    rows = [["task", "calls", *_TIERS, "failed"]]
+    rows = []
     for name, each in tasks[:_MOST_LINES]:
-        counts = (each["calls"], *(each[tier] for tier in _TIERS), each["failed"])
-        rows.append([in_one_line(name)[:28], *(f"{count:,}" for count in counts)])
+        counts = (each["calls"], *(each[tier] for tier in _TIERS))
+        failed = Cell(f"{each['failed']:,}", "red" if each["failed"] else "")
+        numbers = [Cell(f"{count:,}") for count in counts]
+        rows.append([Cell(in_one_line(name)[:28]), *numbers, failed])
     left = len(tasks) - _MOST_LINES
-    notes = [(f"and {left} more: --json", "dim")] if left > 0 else []
-    yield Block(title="Tasks", rows=rows, styles=[""] * len(rows), notes=notes)
+    notes = [Cell(f"and {left} more: --json", "dim")] if left > 0 else []
+    if rows:
+        head = ("task", "calls", *_TIERS, "failed")
+        yield Block(title="Tasks", head=head, rows=rows, notes=notes)
 
 
 def _faults(told: Mapping[str, Any]) -> Iterator[Block]:
@@ -163,67 +82,78 @@ def _faults(told: Mapping[str, Any]) -> Iterator[Block]:
         for tier, faults in told["faults"].items()
         for fault, count in faults.items()
     ]
-    if not found and not told["errors"]:
-        return
-    from tiered_llm.cli.texts import in_one_line
-
-    rows = [["tier", "fault", "attempts"]]
-    most = sorted(found, reverse=True)[:_MOST_LINES]
-    rows += [[tier, in_one_line(fault), f"{count:,}"] for count, tier, fault in most]
-    notes = [
-        (f"callers got {in_one_line(error)} {count:,} times", "red")
+    rows = [
+        [_tier(tier), Cell(in_one_line(fault), left=True), Cell(f"{count:,}")]
+        for count, tier, fault in sorted(found, reverse=True)[:_MOST_LINES]
+    ]
+    left = len(found) - _MOST_LINES
+    notes = [Cell(f"and {left} more: --json", "dim")] if left > 0 else []
+    notes += [
+        Cell(f"callers got {in_one_line(error)} {counted(count, 'time')}", "red")
         for error, count in sorted(told["errors"].items(), key=lambda item: -item[1])[:_MOST_LINES]
     ]
-    styles = _styles(tier for _, tier, _ in most)
-    yield Block(title="Faults", rows=rows if found else (), styles=styles, notes=notes)
+    left_by = sum(ends["abandoned"] for ends in told["outcomes"].values())
+    if left_by:
+        notes.append(Cell(f"callers gave up {counted(left_by, 'attempt')} under way", "dim"))
+    if rows or notes:
+        head = ("tier", "fault", "attempts")
+        yield Block(title="Faults", head=head, rows=rows, notes=notes)
 
 
 def _quality(told: Mapping[str, Any]) -> Iterator[Block]:
-    shown = [tier for tier in _TIERS if told["tiers"][tier]["count"]]
-    if not shown:
-        return
-    rows = [["tier", "judged", "", "mean", "95 % interval"]]
-    for tier in shown:
+    rows = []
+    for tier in _TIERS:
         each = told["tiers"][tier]
-        interval = f"{each['low']:.2f} to {each['high']:.2f}"
-        mean = f"{each['mean']:.2f}"
-        rows.append([tier, f"{each['count']:,}", bar(each["mean"], _BAR), mean, interval])
+        if each["count"]:
+            mean = _bar(bar(each["mean"], bar_cells(_BAR)), tier)
+            interval = Cell(f"{each['low']:.2f} to {each['high']:.2f}")
+            judged = Cell(f"{each['count']:,}")
+            rows.append([_tier(tier), judged, mean, Cell(f"{each['mean']:.2f}"), interval])
+    if rows:
+        head = ("tier", "judged", "", "mean", "95 % interval")
+        notes = [Cell(_flag(flag), _BAD) for flag in told["flags"]]
+        yield Block(title="Quality", head=head, rows=rows, notes=notes)
+
+
+def _flag(flag: Mapping[str, Any]) -> str:
+    where = "there" if flag["against"] == "band" else "over all its scores"
+    return (
+        f"{flag['tier']} does worse than {flag['next_tier']} at scores {flag['from']:.1f} to "
+        f"{flag['to']:.1f}: at most {flag['high']:.2f}, {flag['next_tier']} at least "
+        f"{flag['next_low']:.2f} {where}"
+    )
+
+
+def _near(told: Sequence[Mapping[str, Any]] | None) -> Iterator[Block]:
+    if not told:
+        return
     notes = [
-        (
-            (
-                f"{flag['tier']} does worse than {flag['next_tier']} at scores "
-                f"{flag['from']:.1f} to {flag['to']:.1f}"
-            ),
-            "bold red",
-        )
-        for flag in told["flags"]
+        Cell(_reached(each), "red" if each["threshold_pct"] >= _LAST_WARNING_PCT else "yellow")
+        for each in told
     ]
-    yield Block(title="Quality", rows=rows, styles=_styles(shown), notes=notes)
+    hint = Cell("whose: tiered-llm budget alerts, budget show --tenant", "dim")
+    yield Block(title="Budgets near their limits", notes=[*notes, hint])
 
 
-def _near(told: Sequence[Mapping[str, Any]]) -> Iterator[Block]:
-    if told:
-        notes = [
-            (
-                f"{each['accounts']:,} at {each['threshold_pct']} % of {each['budget']}",
-                "red" if each["threshold_pct"] >= 95 else "yellow",  # noqa: PLR2004
-            )
-            for each in told
-        ]
-        hint = ("whose: tiered-llm budget alerts, budget show --tenant", "dim")
-        yield Block(title="Budgets near their limits", notes=[*notes, hint])
+def _reached(near: Mapping[str, Any]) -> str:
+    """How many have come so far; of a tenant's own budget how far, and what is left."""
+    if "left" not in near:
+        reached = f"{near['threshold_pct']} % of {in_one_line(near['budget'])}"
+        return f"{counted(near['accounts'], 'account')} at {reached} or above"
+    left = f"{near['left']:,} of {near['limit']:,} {near['unit']} left"
+    until = near["resets_at"][:16].replace("T", " ")
+    return f"{in_one_line(near['budget'])} at {near['share_pct']:.0f} %: {left} until {until}"
 
 
-def _styles(tiers: Any) -> list[str]:
-    return [TIER_STYLES[tier] for tier in tiers]
+def _tier(tier: str) -> Cell:
+    return Cell(tier, TIER_STYLES[tier])
+
+
+def _bar(text: str, tier: str) -> Cell:
+    return Cell(text, TIER_STYLES[tier], left=True)
 
 
 def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g} s" if value < 1 else f"{value:.1f} s"
-
-
-def _number(value: Any) -> str:
-    number = float(value)
-    if number == int(number):
-        return f"{int(number):,}"
-    return f"{number:,.1f}" if abs(number) >= 100 else f"{number:,.4f}"  # noqa: PLR2004
+    if value is None:
+        return ""
+    return f"{1000 * value:.3g} ms" if value < 0.9995 else f"{value:,.1f} s"  # noqa: PLR2004

@@ -34,3 +34,8 @@ def error_line(error: Exception) -> str:
 def error_text(error: Exception) -> str:
     """An error as a person reads it: ours with its lines, one for each attempt."""
     return harmless(str(error)) if isinstance(error, TieredLLMError) else error_line(error)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 call`, `2 calls`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
