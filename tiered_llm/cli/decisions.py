@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _EVERY_S = 1.0
 """Seconds between two looks at the store."""
 
-_AT_ONCE = 1_000
 _ID_CHARS = 8
+_WAY_CHARS = len("standard → nobody")
 
 
 def decisions(  # noqa: PLR0913  # one for each option
@@ -55,10 +55,11 @@ def decisions(  # noqa: PLR0913  # one for each option
 
     with open_decisions(ctx, store) as opened:
         if not as_json:
-            show_head(opened, "decisions", stderr=True)
+            show_head(opened, "decisions, times in UTC,", stderr=True)
         if follow:
             _insist(opened)
-            for found in followed(opened.metrics, tenant, limit, SYSTEM_CLOCK):
+            kept = opened.settings.metrics.recent
+            for found in followed(opened.metrics, tenant, limit, SYSTEM_CLOCK, kept):
                 _show(found, as_json=as_json)
             return
         found = opened.metrics.recent(limit, tenant_id=tenant)
@@ -68,22 +69,39 @@ def decisions(  # noqa: PLR0913  # one for each option
 
 
 def followed(
-    metrics: MetricsReader, tenant: str | None, limit: int, clock: Clock
+    metrics: MetricsReader, tenant: str | None, limit: int, clock: Clock, kept: int = 10_000
 ) -> Iterator[tuple[Entry, ...]]:
-    """The latest decisions, then for ever those that are new.
+    """The latest decisions, then for ever those that are new, each once.
 
     A store that goes away is told of once, and asked again until it is back.
+
+    Args:
+        metrics: Their log's reader.
+        tenant: Whose; everybody's if None.
+        limit: How many to begin with.
+        clock: What waits between two looks.
+        kept: How many the log keeps: no look can miss more.
     """
+    after = _last(metrics)
+    begun = metrics.recent(limit, tenant_id=tenant) if limit else ()
+    yield tuple(each for each in begun if each.serial <= after)
+    for found in _looks(metrics, after, clock, kept):
+        yield tuple(each for each in found if tenant in {None, each.record.tenant_id})
+
+
+def _looks(
+    metrics: MetricsReader, after: int, clock: Clock, kept: int
+) -> Iterator[tuple[Entry, ...]]:
+    """What each look finds; of a store that was away from its beginning, if it begins anew."""
     from tiered_llm.metrics import DecisionLogError
 
-    latest = metrics.recent(1)
-    after = latest[-1].serial if latest else 0
-    yield metrics.recent(limit, tenant_id=tenant)
     away = False
     while True:
         clock.sleep(_EVERY_S)
         try:
-            found = metrics.recent(_AT_ONCE, after=after)
+            if away and _last(metrics) < after:
+                after = 0
+            found = metrics.recent(kept, after=after)
         except DecisionLogError as error:
             if not away:
                 print_error(str(error), "It is asked again every second.")
@@ -91,7 +109,12 @@ def followed(
             continue
         away = False
         after = found[-1].serial if found else after
-        yield tuple(each for each in found if tenant in {None, each.record.tenant_id})
+        yield found
+
+
+def _last(metrics: MetricsReader) -> int:
+    latest = metrics.recent(1)
+    return latest[-1].serial if latest else 0
 
 
 def _insist(opened: OpenDecisions) -> None:
@@ -118,16 +141,15 @@ def _line(record: CallRecord) -> Text:
     """One decision in a line: when, from where to where, how hard, how much, how long, which."""
     from rich.text import Text
 
-    from tiered_llm.cli.explain import TIER_STYLES
     from tiered_llm.cli.texts import in_one_line
+    from tiered_llm.cli.why_view import way_of
 
-    asked = "none" if record.asked is None else record.asked.value
-    answered = "nobody" if record.answered is None else record.answered.value
-    way = asked if asked == answered else f"{asked} → {answered}"
+    way = way_of(record)
+    way.pad_right(max(0, _WAY_CHARS - len(way)))
     tokens = sum(each.input_tokens + each.output_tokens for each in record.attempts)
     seconds = sum(each.latency_s for each in record.attempts)
     line = Text(f"{record.at:%H:%M:%S}  ")
-    line.append(f"{way:<19}", style=TIER_STYLES.get(answered, "bold red"))
+    line.append_text(way)
     line.append(f" {record.score:.2f}  {tokens:>7,} tokens  {seconds:>6.2f} s")
     line.append(f"  {record.run_id[-_ID_CHARS:]}", style="dim")
     faults = ", ".join(f"{e.tier.value}: {e.fault}" for e in record.attempts if e.fault)

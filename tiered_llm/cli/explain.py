@@ -100,11 +100,13 @@ def bar(value: float, width: int) -> str:
     return ("█" * full + (_EIGHTHS[rest] if rest else "")).ljust(width)
 
 
-def factor_lines(routing: Mapping[str, Any], weights: Mapping[str, float]) -> list[str]:
-    """A line for each factor: name, bar, value, weight, share."""
+def factor_lines(
+    routing: Mapping[str, Any], weights: Mapping[str, float], cells: int = 20
+) -> list[str]:
+    """A line for each factor: name, bar of so many cells, value, weight, share."""
     shares = shares_of(routing, weights)
     return [
-        f"{name.replace('_', ' '):<23}{bar(value, 20)} {value:.2f} x {weights.get(name, 0):.2f}"
+        f"{name.replace('_', ' '):<23}{bar(value, cells)} {value:.2f} x {weights.get(name, 0):.2f}"
         f" = {shares[name]:.2f}"
         for name, value in routing["factors"].items()
     ]

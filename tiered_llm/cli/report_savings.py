@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tiered_llm.cli.explain import bar
-from tiered_llm.cli.report_table import Block, Cell, bar_cells
+from tiered_llm.cli.layout import Block, Cell, bar_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

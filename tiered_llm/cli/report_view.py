@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tiered_llm.cli.explain import TIER_STYLES, bar
+from tiered_llm.cli.layout import Block, Cell, bar_cells
 from tiered_llm.cli.report_savings import savings_blocks
-from tiered_llm.cli.report_table import Block, Cell, bar_cells
 from tiered_llm.cli.texts import counted, in_one_line
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _reached(near: Mapping[str, Any]) -> str:
         return f"{counted(near['accounts'], 'account')} at {reached} or above"
     left = f"{near['left']:,} of {near['limit']:,} {near['unit']} left"
     until = near["resets_at"][:16].replace("T", " ")
-    return f"{in_one_line(near['budget'])} at {near['share_pct']:.0f} %: {left} until {until}"
+    return f"{in_one_line(near['budget'])} at {int(near['share_pct'])} %: {left} until {until}"
 
 
 def _tier(tier: str) -> Cell:

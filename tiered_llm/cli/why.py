@@ -8,9 +8,12 @@ import typer
 
 from tiered_llm.cli.decisions_store import Store, open_decisions
 from tiered_llm.cli.errors import ExitCode
-from tiered_llm.cli.output import print_error, print_json
+from tiered_llm.cli.output import console, print_error, print_json
+from tiered_llm.cli.texts import in_one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tiered_llm.cli.decisions_store import OpenDecisions
     from tiered_llm.metrics import Entry
 
@@ -75,8 +78,8 @@ def _found(decisions: OpenDecisions, run_id: str) -> Entry:
     if len(ids) == 1:
         return ids[0]
     if ids:
-        shown = ", ".join(entry.record.run_id for entry in ids[-_SHOWN:])
-        print_error(f"{len(ids)} runs begin or end so", f"Give more of it: {shown}")
+        print_error(f"{len(ids):,} runs begin or end so", "Give more of the id. The latest are:")
+        _list(ids[-_SHOWN:])
     else:
         print_error(
             f"no such run among the last {kept:,} in {decisions.store}",
@@ -84,3 +87,13 @@ def _found(decisions: OpenDecisions, run_id: str) -> Entry:
             ' response_metadata["routing"]["run_id"].',
         )
     raise typer.Exit(ExitCode.FAILED)
+
+
+def _list(entries: Sequence[Entry]) -> None:
+    """Which runs may be meant, with their whole ids."""
+    from tiered_llm.cli.why_view import way_of
+
+    out = console(stderr=True)
+    for entry in entries:
+        run_id, at = in_one_line(entry.record.run_id), f"{entry.record.at:%Y-%m-%d %H:%M:%S} UTC"
+        out.print(f"  {run_id}  {at}  ", way_of(entry.record), sep="", markup=False, soft_wrap=True)

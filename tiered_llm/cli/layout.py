@@ -1,4 +1,4 @@
-"""A heading and a table of cells, laid out for the width there is; no number is ever cut."""
+"""Lines and tables laid out for the width there is; no number is ever cut."""
 
 from __future__ import annotations
 
@@ -91,16 +91,11 @@ def bar_cells(wide: int) -> int:
 
 def wrapped(text: str, width: int | None, hang: int = 0) -> list[str]:
     """An indented line, broken at spaces where it is too long; `hang` deeper from the second on."""
-    start = " " * _INDENT
-    if width is None:
-        return [start + text]
-    return wrap(
-        text,
-        width,
-        initial_indent=start,
-        subsequent_indent=start + " " * hang,
-        break_on_hyphens=False,
-    )
+    line = " " * _INDENT + text
+    if width is None or _cells(line) <= width:
+        return [line.rstrip()]
+    later = " " * (_INDENT + hang)
+    return wrap(line, width, subsequent_indent=later, break_on_hyphens=False)
 
 
 def _groups(widths: Sequence[int], width: int | None, gap: int) -> Iterator[list[int]]:
