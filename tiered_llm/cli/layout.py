@@ -59,13 +59,14 @@ class Block:
         width = width_of(out)
         out.print()
         out.print(Text(self.title, style="bold"), soft_wrap=True)
-        for line in self._lines(width):
+        for line in self.lines(width):
             out.print(line, soft_wrap=True)
         for note in self.notes:
             for text in wrapped(note.text, width):
                 out.print(Text(text, style=note.style), soft_wrap=True)
 
-    def _lines(self, width: int | None) -> Iterator[Text]:
+    def lines(self, width: int | None) -> Iterator[Text]:
+        """The table's lines; None is room for all columns beside one another."""
         if not self.rows:
             return
         table = [[Cell(name, "dim") for name in self.head], *self.rows]
