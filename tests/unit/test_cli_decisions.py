@@ -332,6 +332,38 @@ def test_following_goes_on_with_what_is_new():
     metrics.close()
 
 
+def test_what_comes_while_following_begins_is_shown_once():
+    metrics = filled(call("1"))
+    recent, late = metrics.recent, [call("2")]
+
+    def slow(*words, **more):
+        found = recent(*words, **more)
+        for record in late:
+            metrics.record(record)
+        late.clear()
+        return found
+
+    metrics.recent = slow
+    stream = followed(metrics, None, 5, _Script(lambda: None, lambda: None))
+    found = [[entry.record.run_id for entry in next(stream)] for _ in range(3)]
+    assert found == [["1"], ["2"], []]
+    metrics.close()
+
+
+def test_a_look_misses_nothing_however_much_came():
+    metrics = filled(call("0"))
+
+    def many():
+        for number in range(1_500):
+            metrics.record(call(f"more-{number}"))
+        metrics.flush()
+
+    stream = followed(metrics, None, 1, _Script(many))
+    next(stream)
+    assert len(next(stream)) == 1_500
+    metrics.close()
+
+
 def test_a_store_that_goes_away_is_told_of_once_and_found_again(capsys):
     metrics = filled(call("1"))
     asked, recent = [], metrics.recent
