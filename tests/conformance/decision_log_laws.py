@@ -9,8 +9,8 @@ import pytest
 from conformance.decision_log_samples import HOSTILE_TENANTS, HOUR_S, record, unanswered
 from hand_clock import HandClock
 
-from tiered_llm.metrics import Feedback, Retention
-from tiered_llm.metrics.tally import MAX_COUNTERS, tally, total
+from tiered_llm.metrics import AttemptRecord, Feedback, Retention
+from tiered_llm.metrics.tally import MAX_COUNTERS, MAX_NAMES, merge, tally, total
 
 DAY_H = 24
 
@@ -116,50 +116,101 @@ class DecisionLogLaws:
         wanted = {}
         for each in told:
             tally(each, wanted)
-        assert log.totals(None) == wanted
-        assert log.totals("t0") == log.totals("nobody") == {}
+        assert log.totals([None]) == (wanted,)
+        assert log.totals(["t0", "nobody"]) == ({}, {})
+        assert log.totals([]) == ()
 
     def test_totals_of_the_tenants_that_are_named_are_kept_too(self, make):
         log = make(Retention(totals_of=frozenset({"t1"})))
         told = [record(str(at), at * HOUR_S, tenant=f"t{at % 2}") for at in range(6)]
         log.write(told)
-        assert total(log.totals("t1"), "c/") == 3
-        assert total(log.totals(None), "c/") == 6
-        assert log.totals("t0") == {}
+        assert [total(each, "c/") for each in log.totals(["t1", None, "t0"])] == [3, 6, 0]
+
+    @pytest.mark.parametrize("name", HOSTILE_TENANTS)
+    def test_any_tenants_totals_are_its_own(self, make, name):
+        log = make(Retention(totals_of=frozenset(HOSTILE_TENANTS)))
+        log.write([record("1", tenant=name), record("2", tenant=None)])
+        found = dict(zip(HOSTILE_TENANTS, log.totals(HOSTILE_TENANTS), strict=True))
+        assert {each for each, counters in found.items() if counters} == {name}
+
+    def test_totals_are_of_one_moment(self, make):
+        log = make(Retention(totals_of=frozenset({"acme"})))
+        over = threading.Event()
+
+        def work():
+            number = 0
+            while not over.is_set():
+                log.write([record(str(number))])
+                number += 1
+
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(work)
+            seen = [log.totals(["acme", None, "acme"]) for _ in range(100)]
+            over.set()
+            writing.result()
+        assert all(first == everybody == last for first, everybody, last in seen)
+
+    def test_totals_have_no_kinds_of_tasks(self, log):
+        log.write([record("1", task_type="chat")])
+        (found,) = log.totals([None])
+        assert found == tally(record("1"))
+
+    def test_made_up_names_in_totals_are_bounded_kind_by_kind(self, log):
+        for start in range(0, 4 * MAX_NAMES, MAX_NAMES):
+            log.write([made_up(at) for at in range(start, start + MAX_NAMES)])
+        (found,) = log.totals([None])
+        for start in ("e/", "f/heavy/"):
+            names = [key for key in found if key.startswith(start)]
+            assert len(names) == MAX_NAMES + 1
+            assert found[f"{start}(other)"] == 3 * MAX_NAMES
+        log.write([made_up(-1), made_up(0, again=True)])
+        (after,) = log.totals([None])
+        assert set(after) == set(found)
+        assert after["e/Made0Error"] == after["f/heavy/fault/0"] == 2
 
     def test_totals_never_fall(self, make, clock):
         log = make(Retention(days=1, recent=1, runs=1))
         log.write([record("1", 0.0), record("2", HOUR_S)])
         clock.now_s = 9 * DAY_H * HOUR_S
         log.write([record("3", clock.now_s), record("4", 0.0)])
-        assert total(log.totals(None), "c/") == 4
+        (found,) = log.totals([None])
+        assert total(found, "c/") == 4
 
     def test_a_feedback_is_part_of_the_totals_once(self, make):
         log = make(Retention(totals_of=frozenset({"acme"})))
         log.write([record("1")])
         for score in (1.0, 0.25, 0.5):
             assert log.feedback("1", Feedback(score=score))
-        for whose in (None, "acme"):
-            assert total(log.totals(whose), "q/light/") == 1 + 500_000
+        for found in log.totals([None, "acme"]):
+            assert total(found, "q/light/") == 1 + 500_000
 
     # --- what processes tell of themselves ---
 
     def test_what_a_process_tells_takes_the_place_of_what_it_told(self, log):
-        log.publish("one", {"a": [1, "x"]}, 100.0)
-        log.publish("two", {"a": {"b": 2}}, 110.0)
-        log.publish("one", {"a": []}, 120.0)
+        log.publish("one", {"a": [1, "x"]}, 100.0, {})
+        log.publish("two", {"a": {"b": 2}}, 110.0, {})
+        log.publish("one", {"a": []}, 120.0, {})
         assert sorted(map(str, log.published(0.0))) == ["{'a': []}", "{'a': {'b': 2}}"]
         assert log.published(115.0) == ({"a": []},)
 
     def test_a_process_takes_leave(self, log):
-        log.publish("one", {}, 100.0)
+        log.publish("one", {}, 100.0, {})
         log.withdraw("one")
         log.withdraw("another")
         assert log.published(0.0) == ()
 
+    def test_what_processes_lost_outlives_them(self, log):
+        log.publish("one", {}, 100.0, {"store": 2, "queue_full": 0})
+        log.publish("two", {}, 100.0, {"store": 3})
+        log.write([record("1")])
+        log.publish("one", {}, 100.0, {"store": 1})
+        log.withdraw("one")
+        assert log.totals([None, "acme"]) == (merge({"d/store": 6}, tally(record("1"))), {})
+        assert log.hours(None, 0, 0) == {0: tally(record("1"))}
+
     def test_a_process_that_never_took_leave_is_forgotten(self, log):
-        log.publish("one", {"dead": True}, 0.0)
-        log.publish("two", {"dead": False}, 30 * DAY_H * HOUR_S)
+        log.publish("one", {"dead": True}, 0.0, {})
+        log.publish("two", {"dead": False}, 30 * DAY_H * HOUR_S, {})
         assert {"dead": False} in log.published(0.0)
         assert len(log.published(1.0)) == 1
 
@@ -286,6 +337,14 @@ class DecisionLogLaws:
         log.write([record("1")])
         log.close()
         assert total(log.hours("acme", 0, 0)[0], "c/") == 1
+
+
+def made_up(number, *, again=False):
+    """A call that failed in a way that nothing else does."""
+    attempt = AttemptRecord(tier="heavy", outcome="failed", fault=f"fault/{number}")
+    return record(
+        f"made-up-{number}-{again}", answered=None, attempts=(attempt,), error=f"Made{number}Error"
+    )
 
 
 class _Bad:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tiered_llm.metrics import Feedback, Retention
-from tiered_llm.metrics.tally import hour_of, tally, tally_feedback
+from tiered_llm.metrics.tally import hour_of, merge, tally, tally_feedback
 
-RETENTION = Retention(days=1, recent=4, runs=8)
+RETENTION = Retention(days=1, recent=4, runs=8, totals_of=frozenset({"a"}))
 TENANTS = ("a", "b", None)
 
 
@@ -52,9 +52,18 @@ class Reference:
         for call, score in self.given:
             counters = found.get(hour_of(call.at))
             if counters is not None and tenant in {None, call.tenant_id}:
-                change = tally_feedback(call.answered, int(call.score * 10), score * 250_000, None)
-                for key, value in change.items():
-                    counters[key] = counters.get(key, 0) + value
+                merge(counters, judged(call, score))
+        return found
+
+    def totals(self, tenant):
+        """Of calls and of judgements, however old."""
+        found = {}
+        for call in self.calls:
+            if tenant in {None, call.tenant_id}:
+                tally(call, found)
+        for call, score in self.given:
+            if tenant in {None, call.tenant_id}:
+                merge(found, judged(call, score))
         return found
 
     def recent(self, most):
@@ -62,6 +71,10 @@ class Reference:
         said = {id(call): score / 4 for call, score in self.given}
         kept = calls[len(calls) - min(most, len(calls)) :]
         return [(call, said.get(id(call))) for call in kept]
+
+
+def judged(call, score):
+    return tally_feedback(call.answered, int(call.score * 10), score * 250_000, None)
 
 
 _RUNS = st.integers(0, 15).map(str)
@@ -114,6 +127,11 @@ class LogMachine(RuleBasedStateMachine):
             found = self.log.hours(tenant, now - 30, now)
             told = {hour: _without_zeros(counters) for hour, counters in found.items()}
             assert told == self.reference.hours(tenant, now - 30, now)
+
+    @invariant()
+    def totals_agree(self):
+        found = [_without_zeros(counters) for counters in self.log.totals([None, "a", "b"])]
+        assert found == [self.reference.totals(None), self.reference.totals("a"), {}]
 
     def call(self, run_id, tenant, tier, ago):
         at_s = self.clock.now_s - ago * HOUR_S

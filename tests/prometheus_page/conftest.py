@@ -30,6 +30,16 @@ def stores(request, tmp_path):
         yield server.url, server.url
 
 
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+def any_store(request, tmp_path):
+    """The URL of a decisions' store."""
+    if request.param == "redis":
+        with _redis_server() as server:
+            yield server.url
+        return
+    yield "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/decisions.db"
+
+
 @pytest.fixture
 def workers(stores, simulated_tiers, clean_environment):
     """They have made their calls, some with faults, and serve; their pages' ports, shared first."""

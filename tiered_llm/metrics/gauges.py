@@ -7,6 +7,7 @@ metrics meets any of them; so each tells the log, and any of them can answer for
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tiered_llm.metrics.log import DecisionLog
 
 _log = logging.getLogger("tiered_llm.metrics")
+
+LOSSES: Final = ("queue_full", "store")
+"""Why records are lost: the queue was full, or the store refused them."""
 
 EVERY_S: Final = 5.0
 """Seconds between two tellings, at least, while there are calls."""
@@ -68,18 +72,18 @@ class Gauges:
     ) -> None:
         """Tell nothing yet; `dropped` says what this process lost, by cause."""
         self._log, self._clock, self._dropped = log, clock, dropped
-        self._health: list[HealthSource] = []
+        self._health: dict[int, weakref.ref[HealthSource]] = {}
         self.begin()
 
     def begin(self) -> None:
         """Be a process of its own: at the start, and after a fork."""
         self._process, self._due_s = uuid4().hex, float("-inf")
-        self._told = False
+        self._told, self._told_lost = False, dict[str, int]()
 
     def watch(self, health: HealthSource) -> None:
-        """Tell of these breakers too."""
-        if not any(known is health for known in self._health):
-            self._health.append(health)
+        """Tell of these breakers too, as long as somebody else holds on to them."""
+        key, forget = id(health), self._health.pop
+        self._health[key] = weakref.ref(health, lambda _: forget(key, None))
 
     def pulse(self) -> None:
         """Tell, if it is time; a log that is away is told later."""
@@ -87,14 +91,18 @@ class Gauges:
         if now_s < self._due_s:
             return
         self._due_s = now_s + EVERY_S
+        lost, at_s = dict(self._dropped()), self._clock.now().timestamp()
         try:
-            self._log.publish(self._process, self._snapshot(), self._clock.now().timestamp())
-            self._told = True
+            self._log.publish(self._process, self._snapshot(), at_s, self._since(lost))
+            self._told, self._told_lost = True, lost
         except Exception as error:  # noqa: BLE001  # telemetry's boundary: it never breaks a call
             _log.debug("what this process knows could not be told (%s)", type(error).__name__)
 
     def withdraw(self) -> None:
         """This process is at its end."""
+        if any(self._since(self._dropped()).values()):
+            self._due_s = float("-inf")
+            self.pulse()
         if not self._told:
             return
         self._told, self._due_s = False, float("-inf")
@@ -104,11 +112,13 @@ class Gauges:
             _log.debug("this process could not take leave (%s)", type(error).__name__)
 
     def _snapshot(self) -> dict[str, Any]:
-        endpoints = [each for health in self._health for each in health.snapshot()]
-        return {
-            "breakers": [[e.provider, e.model, e.endpoint, e.state] for e in endpoints],
-            "dropped": dict(self._dropped()),
-        }
+        alive = [health for known in list(self._health.values()) if (health := known())]
+        endpoints = [each for health in alive for each in health.snapshot()]
+        return {"breakers": [[e.provider, e.model, e.endpoint, e.state] for e in endpoints]}
+
+    def _since(self, lost: Mapping[str, int]) -> dict[str, int]:
+        """What was lost since it was told the last time."""
+        return {cause: count - self._told_lost.get(cause, 0) for cause, count in lost.items()}
 
 
 _WORST = ("closed", "half_open", "cooldown", "open")
@@ -119,14 +129,17 @@ def merged(told: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         `processes`, how many there are; `breakers`, by provider, model and endpoint the worst
-        state that any sees; `dropped`, by cause the sum.
+        state that any sees.
     """
-    found: dict[str, Any] = {"processes": 0, "breakers": {}, "dropped": {}}
+    found: dict[str, Any] = {"processes": 0, "breakers": {}}
     for each in told:
         found["processes"] += 1
         for *address, state in each["breakers"]:
             breakers, key = found["breakers"], tuple(address)
-            breakers[key] = max(breakers.get(key, state), state, key=_WORST.index)
-        for cause, count in each["dropped"].items():
-            found["dropped"][cause] = found["dropped"].get(cause, 0) + count
+            breakers[key] = worst(breakers.get(key, state), state)
     return found
+
+
+def worst(*states: str) -> str:
+    """Of a breaker's states the one that lets fewest calls through."""
+    return max(states, key=_WORST.index)

@@ -91,11 +91,14 @@ class DecisionLog(Protocol):
         """The counters of each hour from the first to the last, both included; none if empty."""
         ...
 
-    def totals(self, tenant: str | None) -> Counters:
-        """The sum of all that was ever counted: of everybody, or of one of `totals_of`.
+    def totals(self, tenants: Sequence[str | None]) -> tuple[Counters, ...]:
+        """The sums of all that was ever counted, of one moment, without the kinds of tasks.
 
-        Retention never lowers it: who reads differences of it, as Prometheus does, would take
-        a fall for a beginning.
+        Of everybody, for None, and of tenants whom `totals_of` names. Nothing but a feedback that
+        takes another's place lowers them, no retention either: who reads differences of them, as
+        Prometheus does, would take a fall for a beginning. For the same reason a name that has a
+        counter of its own there keeps it; there are at most `tally.MAX_NAMES` of faults and of
+        errors.
         """
         ...
 
@@ -117,8 +120,18 @@ class DecisionLog(Protocol):
         """
         ...
 
-    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
-        """What one process alone knows, in place of what it told before; `at_s` since the epoch."""
+    def publish(
+        self, process: str, told: Mapping[str, Any], at_s: float, lost: Mapping[str, int]
+    ) -> None:
+        """What one process alone knows, in place of what it told before.
+
+        Args:
+            process: The process's own name.
+            told: Plain JSON values.
+            at_s: When, in seconds since the epoch.
+            lost: Records that it lost since it told the last time, by cause; they are added to
+                the totals of everybody, which outlive it.
+        """
         ...
 
     def published(self, since_s: float) -> tuple[Mapping[str, Any], ...]:

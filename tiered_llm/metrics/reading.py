@@ -129,18 +129,30 @@ class MetricsReader:
         )
         return exported(format, report, rows_of(hours, self._valuation.specs))
 
-    def get_totals(self, tenant_id: str | UUID | None = None) -> Counters:
-        """All that was ever counted, by the names of `tiered_llm.metrics.tally`.
+    def get_totals(self, *tenant_ids: str | UUID | None) -> tuple[Counters, ...]:
+        """All that was ever counted, by the names of `tiered_llm.metrics.tally`, at one moment.
 
-        Of everybody, or of a tenant whom `Retention.totals_of` names.
+        Of each of those that are named: None, for everybody, or a tenant whom
+        `Retention.totals_of` names.
         """
         self._settle()
-        return self.log.totals(_name(tenant_id))
+        return self.log.totals([_name(tenant) for tenant in tenant_ids])
+
+    def get_worth(self, counters: Mapping[str, int]) -> dict[str, Any]:
+        """What the calls behind some counters of everybody saved, as `get_savings_estimate`."""
+        worth = self._valuation
+        baseline = baseline_of(counters, {}, worth.specs, worth.default_s_per_token)
+        return savings(counters, worth.specs, baseline, worth.reference_gpu_gb)
 
     def get_processes(self) -> dict[str, Any]:
         """What the processes that record know of themselves; see `tiered_llm.metrics.gauges`."""
         self._settle()
         return merged(self.log.published(self._clock.now().timestamp() - FRESH_S))
+
+    @property
+    def reference_gpu_gb(self) -> float:
+        """Memory of the GPU that GPU hours are hours of."""
+        return self._valuation.reference_gpu_gb
 
     @property
     def specs(self) -> Mapping[Tier, TierSpec]:

@@ -14,6 +14,7 @@ h/tier/d|f/bucket            durations and times to first token of answers, in b
 h/tier/d|f/sum               their sums in microseconds
 x/tier/d|f                   the longest of them; the one family that is merged by the maximum
 q/tier/band/n|s              feedback: how many, and their sum in millionths
+d/cause                      records that processes lost; in the totals of everybody alone
 ```
 """
 
@@ -41,10 +42,18 @@ MAX_COUNTERS = 1_000
 """Counters of one hour from which on kinds of tasks, faults and errors that are new there are
 counted as `(other)`: names that applications make up must not fill the store."""
 
+MAX_NAMES = 100
+"""Names of faults, with their tiers, and of errors that a total keeps, each; the rest is `(other)`.
+A total never begins anew: what has its own place there keeps it."""
+
 MAX_NAME = 100
 """Characters that are kept of such a name."""
 
 MILLION = 1_000_000
+
+
+_FIXED_PARTS = {"t": 3, "f": 2, "e": 1}
+"""Parts of a name before those that an application makes up, in the families that have such."""
 
 
 def hour_of(at: datetime) -> int:
@@ -134,9 +143,13 @@ def _add(into: Counters, key: str, value: int) -> None:
 
 def _kept(into: Counters, key: str) -> str:
     """The key, or its family's "other" where there are too many already."""
-    if len(into) < MAX_COUNTERS or key in into or key[0] not in "tfe":
+    if len(into) < MAX_COUNTERS or key in into or key[0] not in _FIXED_PARTS:
         return key
-    fixed = {"t": 3, "f": 2, "e": 1}[key[0]]
+    return _other(key)
+
+
+def _other(key: str) -> str:
+    fixed = _FIXED_PARTS[key[0]]
     return "/".join((*key.split("/", fixed)[:fixed], OTHER))
 
 
@@ -158,8 +171,34 @@ def totals_by(
     found: dict[str | None, Counters] = {}
     for (_, tenant), counters in deltas.items():
         if tenant is None or tenant in kept:
-            merge(found.setdefault(tenant, {}), counters)
+            into = found.setdefault(tenant, {})
+            for key, value in counters.items():
+                _add(into, key, value)
     return found
+
+
+def merge_total(into: Counters, others: Mapping[str, int]) -> Counters:
+    """Add counters to a total, in place.
+
+    Kinds of tasks are not totalled. Names that are made up are bounded family by family, so that
+    errors of many names do not take the place of a fault.
+    """
+    for key, value in others.items():
+        if key[0] != "t":
+            _add(into, _kept_for_ever(into, key), value)
+    return into
+
+
+def _kept_for_ever(into: Counters, key: str) -> str:
+    if key in into or key[0] not in _FIXED_PARTS:
+        return key
+    names = sum(1 for known in into if known[0] == key[0])
+    return key if names < MAX_NAMES else _other(key)
+
+
+def lost_records(lost: Mapping[str, int]) -> Counters:
+    """What records that were lost, by cause, add to the totals of everybody."""
+    return {f"d/{cause}": count for cause, count in lost.items() if count}
 
 
 # --- reading ---

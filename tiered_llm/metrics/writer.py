@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from tiered_llm.clock import SYSTEM_CLOCK
 from tiered_llm.metrics import forks
 from tiered_llm.metrics.errors import DecisionLogError
-from tiered_llm.metrics.gauges import HEARTBEAT_S, Gauges
+from tiered_llm.metrics.gauges import HEARTBEAT_S, LOSSES, Gauges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ class Writer:
 
     def lost(self) -> dict[str, int]:
         """Records that this process lost, by cause."""
-        return {"queue_full": self.full, "store": self.refused}
+        return dict(zip(LOSSES, (self.full, self.refused), strict=True))
 
     @property
     def waiting(self) -> int:

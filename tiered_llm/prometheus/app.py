@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from tiered_llm.budgets import LedgerError
 from tiered_llm.metrics import DecisionLogError
-from tiered_llm.prometheus.page import MetricsPage
+from tiered_llm.prometheus.page import MAX_SERIES, MetricsPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,7 @@ def metrics_app(
     *,
     budget: BudgetManager | None = None,
     tenants: Iterable[str] = (),
+    max_series: int = MAX_SERIES,
 ) -> Starlette:
     """An ASGI application that answers with the page at `/` and at `/metrics`.
 
@@ -43,12 +44,14 @@ def metrics_app(
     Args:
         metrics: Where calls are recorded.
         budget: Whose alerts are shown, and the listed tenants' use.
-        tenants: Tenants that have series of their own.
+        tenants: Tenants that have series of their own; see `MetricsPage`.
+        max_series: Series that the page may have.
 
     Raises:
-        ConfigurationError: prometheus_client is not installed, or too many tenants are listed.
+        ConfigurationError: prometheus_client is not installed, or the listed tenants may need
+            more series.
     """
-    page = MetricsPage(metrics, budget=budget, tenants=tenants)
+    page = MetricsPage(metrics, budget=budget, tenants=tenants, max_series=max_series)
 
     async def answer(request: Request) -> Response:
         accept = request.headers.get("accept", "")

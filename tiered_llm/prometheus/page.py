@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tiered_llm.budgets.nearness import accounts_near
+from tiered_llm.budgets.plan import PERIODS
 from tiered_llm.errors import ConfigurationError, Problem
+from tiered_llm.metrics.gauges import worst
 from tiered_llm.telemetry import names
 from tiered_llm.telemetry.instruments import BREAKER_STATES, OTHER
 
@@ -24,7 +26,10 @@ except ImportError as error:
     ) from error
 
 from tiered_llm.prometheus.samples import (
+    FIXED_SERIES,
+    TENANT_SERIES,
     Family,
+    feedback_score,
     gauge,
     histograms,
     other_families,
@@ -32,23 +37,28 @@ from tiered_llm.prometheus.samples import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
     from tiered_llm.budgets import BudgetManager
     from tiered_llm.metrics import MetricsReader
+    from tiered_llm.metrics.tally import Counters
 
-MOST_TENANTS = 100
-"""Tenants that may be listed: each has some thirty series."""
+MAX_SERIES = 10_000
+"""Series of a page, at most, unless it is told otherwise: some hundred and forty listed tenants."""
+
+_LEAST_ROOM = 100
+"""Series that are kept free for breakers and for accounts near their limits."""
 
 
 class MetricsPage:
     """Renders everything that is known of the calls recorded in one log.
 
     It is made anew from the log for each reading, and so is right behind several workers, after a
-    restart, and costs a call nothing. How many series there are depends on tiers, faults and
-    listed tenants alone: at most about 600 and 40 for each listed tenant.
+    restart, and costs a call nothing. Its counters never fall. It has at most `max_series`
+    series, whatever is recorded: names that programs make up are bounded by the log, endpoints
+    and budget rules beyond the bound are shown together as `other`.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class MetricsPage:
         *,
         budget: BudgetManager | None = None,
         tenants: Iterable[str] = (),
+        max_series: int = MAX_SERIES,
     ) -> None:
         """Read nothing yet.
 
@@ -65,17 +76,19 @@ class MetricsPage:
             budget: Whose alerts are shown, and the listed tenants' use.
             tenants: Tenants that have series of their own; all others are `other`. Name them in
                 the collector's `Retention.totals_of` too, from when on their totals are kept.
+            max_series: Series that the page may have.
 
         Raises:
-            ConfigurationError: More tenants than `MOST_TENANTS`.
+            ConfigurationError: The listed tenants may need more series.
         """
         self._metrics, self._budget = metrics, budget
         self._tenants = tuple(dict.fromkeys(map(str, tenants)))
-        if len(self._tenants) > MOST_TENANTS:
-            wrong = f"{len(self._tenants)} tenants are listed"
-            right = f"list at most {MOST_TENANTS}: each has series of its own"
-            problem = Problem(source="arguments", key="tenants", wrong=wrong, right=right)
-            raise ConfigurationError([problem])
+        each = TENANT_SERIES
+        if budget is not None:
+            each += 2 * len(budget.plan.rules) * len(PERIODS)
+        self._room = max_series - FIXED_SERIES - each * len(self._tenants)
+        if self._room < _LEAST_ROOM:
+            raise ConfigurationError([_too_many(len(self._tenants), each, max_series)])
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The page and its content type, as the `Accept` header wants it.
@@ -91,49 +104,57 @@ class MetricsPage:
 
     def collect(self) -> Iterator[Metric]:
         """The metric families, as prometheus_client's own collectors give them."""
-        counters, specs = self._metrics.get_totals(), self._metrics.specs
-        for each in self._of_tenants(tenant_families(counters, specs)):
+        everybody, *listed = self._metrics.get_totals(None, *self._tenants)
+        for each in self._of_tenants(everybody, listed):
             yield each.metric()
-        for each in other_families(counters, specs, names.REFERENCE_GPU_GB):
+        reference_gpu_gb = self._metrics.reference_gpu_gb
+        for each in other_families(everybody, self._metrics.specs, reference_gpu_gb):
             yield each.metric()
-        yield from histograms(counters)
+        yield from histograms(everybody)
+        yield feedback_score(everybody)
+        yield self._baseline(everybody)
         yield from self._of_processes()
         if self._budget is not None:
             yield from self._of_budgets(self._budget)
 
     # --- inside ---
 
-    def _of_tenants(self, everybody: dict[str, Family]) -> Iterable[Family]:
+    def _of_tenants(self, everybody: Counters, listed: Sequence[Counters]) -> Iterable[Family]:
+        specs = self._metrics.specs
+        whole = tenant_families(everybody, specs)
         if not self._tenants:
-            return everybody.values()
-        listed = {
-            tenant: tenant_families(self._metrics.get_totals(tenant), self._metrics.specs)
-            for tenant in self._tenants
-        }
-        found = []
-        for name, whole in everybody.items():
-            labelled = whole.labelled(names.TENANT)
-            rest = whole
-            for tenant, families in listed.items():
-                labelled.take(families[name], tenant)
-                rest = rest.less(families[name])
-            labelled.take(rest, OTHER)
-            found.append(labelled)
+            return whole.values()
+        parts = [tenant_families(counters, specs) for counters in listed]
+        return [
+            self._by_tenant(all_of, [part[name] for part in parts])
+            for name, all_of in whole.items()
+        ]
+
+    def _by_tenant(self, everybody: Family, listed: Sequence[Family]) -> Family:
+        found, rest = everybody.labelled(names.TENANT), everybody
+        for tenant, own in zip(self._tenants, listed, strict=True):
+            found.take(own, tenant)
+            rest = rest.less(own)
+        found.take(rest, OTHER)
         return found
+
+    def _baseline(self, everybody: Counters) -> Metric:
+        hours = self._metrics.get_worth(everybody)["baseline_gpu_hours"]
+        about = (
+            "GPU time of the same calls on the heaviest tier, estimated from what it took so far"
+        )
+        return gauge(names.BASELINE_GPU_TIME, about, (), [((), hours * 3600)], unit="s")
 
     def _of_processes(self) -> Iterator[Metric]:
         told = self._metrics.get_processes()
+        breakers = _bounded_breakers(told["breakers"], self._room // 2 // len(BREAKER_STATES))
         shut = (names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.BREAKER_STATE)
         states = [
             ((*address, state), float(state == now))
-            for address, now in sorted(told["breakers"].items())
+            for address, now in breakers.items()
             for state in BREAKER_STATES
         ]
         yield gauge(names.BREAKER, "1 for the worst state that a process sees", shut, states)
-        # no counter: what a process lost is gone from the sum when the process is
-        lost = [((cause,), float(count)) for cause, count in sorted(told["dropped"].items())]
-        about = "Records lost by the processes that are there"
-        yield gauge(names.DROPPED, about, (names.DROP_CAUSE,), lost)
         alive = [((), float(told["processes"]))]
         yield gauge(names.PROCESSES, "Processes that record, lately", (), alive)
 
@@ -151,7 +172,39 @@ class MetricsPage:
         yield gauge(names.BUDGET_RESERVED, "Reserved for calls under way", whose, reserved)
         about = "Accounts that have come to a per cent of their limit in the present window"
         near = (names.BUDGET_RULE, names.BUDGET_PERIOD, names.BUDGET_THRESHOLD)
-        yield gauge(names.BUDGET_NEAR, about, near, accounts_near(budget))
+        rows = _bounded_rows(accounts_near(budget), self._room // 2)
+        yield gauge(names.BUDGET_NEAR, about, near, rows)
+
+
+def _too_many(tenants: int, each: int, max_series: int) -> Problem:
+    needed = FIXED_SERIES + _LEAST_ROOM + each * tenants
+    if not tenants:
+        right = f"a page needs max_series of {needed} or more"
+        return Problem(source="arguments", key="max_series", wrong=str(max_series), right=right)
+    wrong = f"{tenants} tenants are listed, which may make {needed} series"
+    right = f"list fewer, or raise max_series, which is {max_series}"
+    return Problem(source="arguments", key="tenants", wrong=wrong, right=right)
+
+
+def _bounded_breakers(
+    breakers: Mapping[tuple[str, ...], str], most: int
+) -> dict[tuple[str, ...], str]:
+    """In order; those beyond the bound as one, in the worst of their states."""
+    shown = sorted(breakers.items())
+    if len(shown) <= most:
+        return dict(shown)
+    rest = worst(*(state for _, state in shown[most - 1 :]))
+    return {**dict(shown[: most - 1]), (OTHER, OTHER, OTHER): rest}
+
+
+def _bounded_rows(
+    rows: Sequence[tuple[tuple[str, ...], float]], most: int
+) -> Sequence[tuple[tuple[str, ...], float]]:
+    """Those beyond the bound as one."""
+    if len(rows) <= most:
+        return rows
+    rest = sum(count for _, count in rows[most - 1 :])
+    return [*rows[: most - 1], ((OTHER, OTHER, OTHER), rest)]
 
 
 class _Registry:

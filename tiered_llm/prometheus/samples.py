@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from decimal import Decimal
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -11,8 +13,10 @@ from prometheus_client.core import (
     HistogramMetricFamily,
 )
 
+from tiered_llm.metrics.gauges import LOSSES
 from tiered_llm.metrics.histogram import STEPS
-from tiered_llm.metrics.tally import MILLION, durations, family
+from tiered_llm.metrics.tally import MAX_NAMES, MILLION, durations, family, total
+from tiered_llm.metrics.tally import OTHER as OTHER_NAMES
 from tiered_llm.telemetry import names
 from tiered_llm.telemetry.counting import COUNTERS, NOBODY
 from tiered_llm.telemetry.instruments import OTHER
@@ -20,14 +24,16 @@ from tiered_llm.tiers import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from decimal import Decimal
 
     from tiered_llm.tiers import TierSpec
 
-MOST_NAMES: Final = 50
-"""Names of faults and of errors, which programs may make up, that are labels: the most frequent
-ones; the rest is `other`."""
+TENANT_SERIES: Final = 63
+"""Series that `tenant_families` make, at most."""
 
+FIXED_SERIES: Final = TENANT_SERIES + 2 * MAX_NAMES + 200
+"""Series of everybody's, at most, without breakers and budgets."""
+
+_OUTCOMES = ("answered", "failed", "abandoned")
 _BOUNDS = tuple(
     (f"{bound:.2f}".rstrip("0").rstrip("."), (at + 3) * STEPS)
     for at, bound in enumerate(names.DURATION_BOUNDS_S)
@@ -48,23 +54,27 @@ def label(name: str) -> str:
 
 
 class Family:
-    """One counter under construction: values by labels, which add up."""
+    """One counter under construction: values by labels, which add up.
+
+    They are whole numbers or decimals until the end. A float's last digit depends on the order
+    of adding, and Prometheus takes a counter that falls by a last digit for one that began anew.
+    """
 
     def __init__(self, name: str, *labels: str) -> None:
         """Take the counter's name, with its unit and meaning, and its labels."""
-        unit, about = COUNTERS.get(name, ("", _ABOUT.get(name, "")))
+        unit, about = COUNTERS.get(name) or _COUNTERS[name]
         self.name, self._shown, self._about = name, prometheus_name(name, unit), about
         self._labels = labels
-        self._values: Counter[tuple[str, ...]] = Counter()
+        self._values: dict[tuple[str, ...], int | Decimal] = {}
 
-    def add(self, value: Any, *labels: str) -> None:
+    def add(self, value: int | Decimal, *labels: str) -> None:
         """Add to one series."""
-        self._values[labels] += value
+        self._values[labels] = self._values.get(labels, 0) + value
 
     def take(self, other: Family, *labels: str) -> None:
         """Take another's series, each with some labels more at its end."""
         for key, value in other._values.items():
-            self._values[(*key, *labels)] += value
+            self.add(value, *key, *labels)
 
     def labelled(self, *more: str) -> Family:
         """One like it, without series yet, that has some labels more."""
@@ -74,20 +84,8 @@ class Family:
         """The same without what another has: never below nothing."""
         rest = self.labelled()
         for key, value in self._values.items():
-            rest.add(max(0, value - other._values[key]), *key)
+            rest.add(max(0, value - other._values.get(key, 0)), *key)
         return rest
-
-    def bounded(self, most: int = MOST_NAMES) -> Family:
-        """With the most frequent values of its last label, the rest as `other`."""
-        sums: Counter[str] = Counter()
-        for key, value in self._values.items():
-            sums[key[-1]] += value
-        kept = {name for name, _ in sums.most_common(most)}
-        values: Counter[tuple[str, ...]] = Counter()
-        for (*first, last), value in self._values.items():
-            values[(*first, last if last in kept else OTHER)] += value
-        self._values = values
-        return self
 
     def metric(self) -> CounterMetricFamily:
         """As prometheus_client takes it."""
@@ -99,9 +97,9 @@ class Family:
         return metric
 
 
-_ABOUT: Final = {
-    names.FEEDBACK: "Answers that were judged",
-    names.FEEDBACK_SCORE: "Sum of the judgements, each from 0 to 1",
+_COUNTERS: Final = {
+    names.FEEDBACK: ("{call}", "Answers that were judged"),
+    names.DROPPED: ("{call}", "Records that processes lost, and could tell of"),
 }
 
 
@@ -110,6 +108,8 @@ def tenant_families(
 ) -> dict[str, Family]:
     """What is told of a tenant, too: calls, tokens, cost."""
     decisions = Family(names.DECISIONS, names.TIER, names.ANSWERED_TIER)
+    for asked, answered in product(_tiers(specs), (*_tiers(specs), NOBODY)):
+        decisions.add(0, asked, answered)
     for (asked, answered, _), count in family(counters, "c", 3):
         decisions.add(count, _tier(asked), _tier(answered))
     tokens = Family(names.TOKENS, names.TIER, names.OUTCOME, names.TOKEN_TYPE, names.ESTIMATED)
@@ -131,26 +131,30 @@ def other_families(
 ) -> Iterator[Family]:
     """What is told of everybody together alone."""
     fallbacks = Family(names.FALLBACK_COUNT, names.TIER, names.ANSWERED_TIER)
+    for asked, answered in permutations(_tiers(specs), 2):
+        fallbacks.add(0, asked, answered)
     for (asked, answered, _), count in family(counters, "c", 3):
         if answered not in {"-", asked}:
             fallbacks.add(count, _tier(asked), answered)
     attempts = Family(names.ATTEMPTS, names.TIER, names.OUTCOME)
+    for tier, outcome in product(_tiers(specs), _OUTCOMES):
+        attempts.add(0, tier, outcome)
     for (tier, outcome, _), count in family(counters, "a", 3):
         attempts.add(count, tier, outcome)
-    faults = Family(names.FAULTS, names.TIER, names.ERROR_TYPE)
-    for (tier, fault), count in family(counters, "f", 2):
-        faults.add(count, tier, fault)
-    errors = Family(names.ERRORS, names.ERROR_TYPE)
-    for (error,), count in family(counters, "e", 1):
-        errors.add(count, error)
-    gpu = Family(names.GPU_TIME, names.TIER)
-    for (tier, _, _), us in family(counters, "s", 3):
-        share = specs[Tier(tier)].gpu_memory_gb / reference_gpu_gb if Tier(tier) in specs else 0.0
-        gpu.add(us / MILLION * share, tier)
     router = Family(names.ROUTER_TIME)
-    router.add(counters.get("r", 0) / MILLION)
-    yield from (fallbacks, attempts, faults.bounded(), errors.bounded(), gpu, router)
-    yield from _feedback(counters)
+    router.add(Decimal(counters.get("r", 0)) / MILLION)
+    yield from (fallbacks, attempts, _gpu_time(counters, specs, reference_gpu_gb), router)
+    yield from _named_families(counters)
+
+
+def feedback_score(counters: Mapping[str, int]) -> GaugeMetricFamily:
+    """The sum of judgements: no counter, for who thinks better of it may lower it."""
+    scores: Counter[str] = Counter()
+    for (tier, _, what), value in family(counters, "q", 3):
+        scores[tier] += value if what == "s" else 0
+    about = "Sum of the judgements that count, each from 0 to 1"
+    values = [((tier,), score / MILLION) for tier, score in sorted(scores.items())]
+    return gauge(names.FEEDBACK_SCORE, about, (names.TIER,), values)
 
 
 def histograms(counters: Mapping[str, int]) -> Iterator[HistogramMetricFamily]:
@@ -172,10 +176,14 @@ def histograms(counters: Mapping[str, int]) -> Iterator[HistogramMetricFamily]:
 
 
 def gauge(
-    name: str, about: str, labels: Iterable[str], values: Iterable[tuple[tuple[str, ...], float]]
+    name: str,
+    about: str,
+    labels: Iterable[str],
+    values: Iterable[tuple[tuple[str, ...], float]],
+    unit: str = "",
 ) -> GaugeMetricFamily:
     """A gauge with its series."""
-    metric = GaugeMetricFamily(prometheus_name(name), about, labels=list(map(label, labels)))
+    metric = GaugeMetricFamily(prometheus_name(name, unit), about, labels=list(map(label, labels)))
     for told, value in values:
         metric.add_metric(list(told), value)
     return metric
@@ -191,12 +199,12 @@ def _costs(counters: Mapping[str, int], specs: Mapping[Tier, TierSpec]) -> dict[
         if spec is None:
             continue
         needed = 0 if outcome == "failed" else count
-        units.add(float(spec.cost_weight * count), tier)
-        base.add(float(heaviest.cost_weight * needed))
-        prices = (_price(spec, kind), _price(heaviest, kind))
-        if prices[0] is not None and prices[1] is not None:
-            usd.add(float(prices[0] * count / MILLION), tier)
-            base_usd.add(float(prices[1] * needed / MILLION))
+        units.add(spec.cost_weight * count, tier)
+        base.add(heaviest.cost_weight * needed)
+        price, base_price = _price(spec, kind), _price(heaviest, kind)
+        if price is not None and base_price is not None:
+            usd.add(price * count / MILLION, tier)
+            base_usd.add(base_price * needed / MILLION)
     return {
         names.COST_UNITS: units,
         names.BASELINE_COST_UNITS: base,
@@ -206,17 +214,45 @@ def _costs(counters: Mapping[str, int], specs: Mapping[Tier, TierSpec]) -> dict[
 
 
 def _price(spec: TierSpec, kind: str) -> Decimal | None:
-    return spec.input_usd_per_million if kind == "i" else spec.output_usd_per_million
+    """Dollars for a million tokens; None unless both prices are known, as in telemetry."""
+    read, written = spec.input_usd_per_million, spec.output_usd_per_million
+    if read is None or written is None:
+        return None
+    return read if kind == "i" else written
 
 
-def _feedback(counters: Mapping[str, int]) -> Iterator[Family]:
-    judged, scores = Family(names.FEEDBACK, names.TIER), Family(names.FEEDBACK_SCORE, names.TIER)
+def _gpu_time(
+    counters: Mapping[str, int], specs: Mapping[Tier, TierSpec], reference_gpu_gb: float
+) -> Family:
+    gpu = Family(names.GPU_TIME, names.TIER)
+    for tier, spec in specs.items():
+        us = total(counters, f"s/{tier.value}/")
+        if us:
+            share = Decimal(str(spec.gpu_memory_gb)) / Decimal(str(reference_gpu_gb))
+            gpu.add(us * share / MILLION, tier.value)
+    return gpu
+
+
+def _named_families(counters: Mapping[str, int]) -> Iterator[Family]:
+    """Those whose labels programs may make up, which the log bounds."""
+    faults = Family(names.FAULTS, names.TIER, names.ERROR_TYPE)
+    for (tier, fault), count in family(counters, "f", 2):
+        faults.add(count, tier, _name(fault))
+    errors = Family(names.ERRORS, names.ERROR_TYPE)
+    for (error,), count in family(counters, "e", 1):
+        errors.add(count, _name(error))
+    lost = Family(names.DROPPED, names.DROP_CAUSE)
+    for cause in LOSSES:
+        lost.add(counters.get(f"d/{cause}", 0), cause)
+    judged = Family(names.FEEDBACK, names.TIER)
     for (tier, _, what), value in family(counters, "q", 3):
         if what == "n":
             judged.add(value, tier)
-        else:
-            scores.add(value / MILLION, tier)
-    yield from (judged, scores)
+    yield from (faults, errors, lost, judged)
+
+
+def _name(name: str) -> str:
+    return OTHER if name == OTHER_NAMES else name
 
 
 def _buckets(counts: Mapping[int, int], total: int) -> list[tuple[str, float]]:
@@ -225,6 +261,10 @@ def _buckets(counts: Mapping[int, int], total: int) -> list[tuple[str, float]]:
         for bound, last in _BOUNDS
     ]
     return [*reached, ("+Inf", float(total))]
+
+
+def _tiers(specs: Mapping[Tier, TierSpec]) -> tuple[str, ...]:
+    return tuple(tier.value for tier in specs)
 
 
 def _tier(name: str) -> str:

@@ -17,7 +17,9 @@ from tiered_llm.metrics.tally import (
     band_of,
     deltas,
     hour_of,
+    lost_records,
     merge,
+    merge_total,
     tally_feedback,
     totals_by,
 )
@@ -81,7 +83,7 @@ class MemoryLog:
             for (hour, tenant), counters in added.items():
                 self._add(hour, tenant, counters)
             for whose, counters in totals_by(added, self._retention.totals_of).items():
-                merge(self._totals.setdefault(whose, {}), counters)
+                merge_total(self._totals.setdefault(whose, {}), counters)
             for key, record in fresh.items():
                 self._remember(key, record)
             self._forget()
@@ -95,10 +97,10 @@ class MemoryLog:
             rows = {hour: self._hours[hour].get(tenant) for hour in wanted}
         return {hour: unpack(data) for hour, data in rows.items() if data is not None}
 
-    def totals(self, tenant: str | None) -> Counters:
-        """The sum of all that was ever counted."""
+    def totals(self, tenants: Sequence[str | None]) -> tuple[Counters, ...]:
+        """The sums of all that was ever counted, of one moment."""
         with self._lock:
-            return dict(self._totals.get(tenant, {}))
+            return tuple(dict(self._totals.get(tenant, {})) for tenant in tenants)
 
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
@@ -135,10 +137,13 @@ class MemoryLog:
                 self._ring[key] = replace(self._ring[key], feedback=feedback)
             return True
 
-    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
-        """What one process alone knows."""
+    def publish(
+        self, process: str, told: Mapping[str, Any], at_s: float, lost: Mapping[str, int]
+    ) -> None:
+        """What one process alone knows, and what it lost."""
         with self._lock:
             self._told[process] = (at_s, told)
+            merge_total(self._totals.setdefault(None, {}), lost_records(lost))
 
     def published(self, since_s: float) -> tuple[Mapping[str, Any], ...]:
         """What each process told last, if it did so since then."""

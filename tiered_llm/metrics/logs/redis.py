@@ -19,10 +19,12 @@ from tiered_llm.metrics.log import FORGOTTEN_S, Entry, Feedback, Retention
 from tiered_llm.metrics.packing import record_from_json, record_to_json, run_key
 from tiered_llm.metrics.tally import (
     MAX_COUNTERS,
+    MAX_NAMES,
     MILLION,
     Counters,
     band_of,
     hour_of,
+    lost_records,
     tally,
     tally_feedback,
 )
@@ -79,7 +81,7 @@ class RedisLog:
         calls = [_call(record, hours, oldest, kept) for record in records]
         lives = [0 if hour == _EVER else (hour + 1 - oldest) * 3600 for hour, _ in hours]
         batch = json.dumps({"calls": calls, "lives": lives})
-        keep = (self._retention.recent, self._retention.runs, MAX_COUNTERS)
+        keep = (self._retention.recent, self._retention.runs, MAX_COUNTERS, MAX_NAMES)
         keys = (*_FIXED, *(_hour_key(*scope) for scope in hours))
         with self._told():
             return int(self._scripts["write"](keys=keys, args=(batch, *keep)))
@@ -92,16 +94,16 @@ class RedisLog:
                 asks.hgetall(_hour_key(hour, tenant))
             answers = asks.execute()
         return {
-            hour: {name.decode(): int(value) for name, value in answer.items()}
-            for hour, answer in zip(kept, answers, strict=True)
-            if answer
+            hour: _counters(answer) for hour, answer in zip(kept, answers, strict=True) if answer
         }
 
-    def totals(self, tenant: str | None) -> Counters:
-        """The sum of all that was ever counted."""
-        with self._told():
-            answer: Any = self._client.hgetall(_hour_key(_EVER, tenant))
-        return {name.decode(): int(value) for name, value in answer.items()}
+    def totals(self, tenants: Sequence[str | None]) -> tuple[Counters, ...]:
+        """The sums of all that was ever counted, of one moment."""
+        with self._told(), self._client.pipeline(transaction=True) as asks:
+            for tenant in tenants:
+                asks.hgetall(_hour_key(_EVER, tenant))
+            answers = asks.execute()
+        return tuple(_counters(answer) for answer in answers)
 
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
@@ -138,11 +140,15 @@ class RedisLog:
                 if self._take_feedback(run, about.decode(), feedback):
                     return True
 
-    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
-        """What one process alone knows."""
-        with self._told():
-            known = self._client.hset(_PROCESSES, process, json.dumps({"at": at_s, "told": told}))
-            if known:  # a new process: a time to look for those that never took leave
+    def publish(
+        self, process: str, told: Mapping[str, Any], at_s: float, lost: Mapping[str, int]
+    ) -> None:
+        """What one process alone knows, and what it lost."""
+        with self._told(), self._client.pipeline(transaction=True) as work:
+            work.hset(_PROCESSES, process, json.dumps({"at": at_s, "told": told}))
+            for name, count in lost_records(lost).items():
+                work.hincrby(_hour_key(_EVER, None), name, count)
+            if work.execute()[0]:  # a new process: a time to look for those that took no leave
                 for name, (at, _) in self._processes().items():
                     if at < at_s - FORGOTTEN_S:
                         self._client.hdel(_PROCESSES, name)
@@ -226,6 +232,10 @@ def _call(
         "hours": [hours[scope] for scope in kept],
         "counters": tally(record),
     }
+
+
+def _counters(answer: Mapping[bytes, bytes]) -> Counters:
+    return {name.decode(): int(value) for name, value in answer.items()}
 
 
 def _hour_key(hour: int, tenant: str | None) -> str:

@@ -31,7 +31,9 @@ from tiered_llm.metrics.tally import (
     band_of,
     deltas,
     hour_of,
+    lost_records,
     merge,
+    merge_total,
     tally_feedback,
     totals_by,
 )
@@ -92,10 +94,12 @@ class SqliteLog:
         )
         return {hour: _unpacked(data) for hour, data in found}
 
-    def totals(self, tenant: str | None) -> Counters:
-        """The sum of all that was ever counted."""
-        key = _tenant_key(tenant)
-        return self._file.run(lambda rows: _total(rows, key) or {}, writes=False)
+    def totals(self, tenants: Sequence[str | None]) -> tuple[Counters, ...]:
+        """The sums of all that was ever counted, of one moment."""
+        keys = [_tenant_key(tenant) for tenant in tenants]
+        return self._file.run(
+            lambda rows: tuple(_total(rows, key) or {} for key in keys), writes=False
+        )
 
     def recent(
         self, most: int = 100, *, after: int = 0, tenant: str | None = None
@@ -120,13 +124,17 @@ class SqliteLog:
         key, oldest = run_key(run_id), self._oldest()
         return self._file.run(lambda rows: _take_feedback(rows, key, feedback, oldest), writes=True)
 
-    def publish(self, process: str, told: Mapping[str, Any], at_s: float) -> None:
-        """What one process alone knows."""
-        row = (process, at_s, json.dumps(told))
+    def publish(
+        self, process: str, told: Mapping[str, Any], at_s: float, lost: Mapping[str, int]
+    ) -> None:
+        """What one process alone knows, and what it lost."""
+        row, added = (process, at_s, json.dumps(told)), lost_records(lost)
 
         def work(rows: sqlite3.Connection) -> None:
             rows.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", row)
             rows.execute("DELETE FROM processes WHERE at < ?", (at_s - FORGOTTEN_S,))
+            if added:
+                _add_total(rows, _EVERYBODY, added)
 
         self._file.run(work, writes=True)
 
@@ -236,7 +244,7 @@ def _total(rows: sqlite3.Connection, tenant: bytes) -> Counters | None:
 
 
 def _add_total(rows: sqlite3.Connection, tenant: bytes, counters: Counters) -> None:
-    data = pack(merge(_total(rows, tenant) or {}, counters))
+    data = pack(merge_total(_total(rows, tenant) or {}, counters))
     rows.execute("INSERT OR REPLACE INTO totals VALUES (?, ?)", (tenant, data))
 
 
