@@ -13,9 +13,8 @@ from typer.testing import CliRunner
 
 from tiered_llm import BudgetManager, ModelMetricsCollector
 from tiered_llm.cli import app
-from tiered_llm.cli.decisions import followed
 from tiered_llm.cli.errors import ExitCode
-from tiered_llm.metrics import AttemptRecord, CallRecord, DecisionLogError
+from tiered_llm.metrics import AttemptRecord, CallRecord
 
 STORE = "sqlite:///decisions.db"
 
@@ -293,6 +292,13 @@ def test_decisions_are_a_line_each_the_newest_last(log):
     assert run("decisions", "--tenant", "nobody", "--store", STORE).stdout == ""
 
 
+def test_what_finds_no_room_in_a_decisions_line_goes_on_below(log):
+    lines = run("decisions", "--store", STORE, columns="60").stdout.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert sum(line.startswith("          simple_qa") for line in lines) == 4
+    assert "          simple_qa  standard: server_error" in lines
+
+
 def test_decisions_as_json_are_an_object_each(log):
     lines = run("decisions", "--json", "--store", STORE).stdout.splitlines()
     told = [json.loads(line) for line in lines]
@@ -303,90 +309,6 @@ def test_decisions_as_json_are_an_object_each(log):
 def test_there_must_be_something_to_follow():
     done = run("decisions", "--follow", "--store", STORE, code=ExitCode.UNREACHABLE)
     assert "the file does not exist" in done.output
-
-
-class _Script:
-    """A clock on which something happens at each wait."""
-
-    def __init__(self, *steps):
-        self._steps = list(steps)
-
-    def sleep(self, seconds):
-        self._steps.pop(0)()
-
-
-def test_following_goes_on_with_what_is_new():
-    metrics = filled(call("1"), call("2"))
-
-    def later(*records):
-        for record in records:
-            metrics.record(record)
-        metrics.flush()
-
-    clock = _Script(
-        lambda: later(call("3"), call("4", tenant_id="other")), later, lambda: later(call("5"))
-    )
-    stream = followed(metrics, "canary-tenant", 1, clock)
-    found = [[entry.record.run_id for entry in next(stream)] for _ in range(4)]
-    assert found == [["2"], ["3"], [], ["5"]]
-    metrics.close()
-
-
-def test_what_comes_while_following_begins_is_shown_once():
-    metrics = filled(call("1"))
-    recent, late = metrics.recent, [call("2")]
-
-    def slow(*words, **more):
-        found = recent(*words, **more)
-        for record in late:
-            metrics.record(record)
-        late.clear()
-        return found
-
-    metrics.recent = slow
-    stream = followed(metrics, None, 5, _Script(lambda: None, lambda: None))
-    found = [[entry.record.run_id for entry in next(stream)] for _ in range(3)]
-    assert found == [["1"], ["2"], []]
-    metrics.close()
-
-
-def test_a_look_misses_nothing_however_much_came():
-    metrics = filled(call("0"))
-
-    def many():
-        for number in range(1_500):
-            metrics.record(call(f"more-{number}"))
-        metrics.flush()
-
-    stream = followed(metrics, None, 1, _Script(many))
-    next(stream)
-    assert len(next(stream)) == 1_500
-    metrics.close()
-
-
-def test_a_store_that_goes_away_is_told_of_once_and_found_again(capsys):
-    metrics = filled(call("1"))
-    asked, recent = [], metrics.recent
-
-    def away(*words, **more):
-        asked.append(words)
-        if len(asked) in {3, 4}:
-            msg = "the decisions' file is away"
-            raise DecisionLogError(msg)
-        return recent(*words, **more)
-
-    metrics.recent = away
-
-    def later():
-        if len(asked) == 4:
-            metrics.record(call("2"))
-            metrics.flush()
-
-    stream = followed(metrics, None, 5, _Script(later, later, later))
-    assert [entry.record.run_id for entry in next(stream)] == ["1"]
-    assert [entry.record.run_id for entry in next(stream)] == ["2"]
-    assert capsys.readouterr().err.count("the decisions' file is away") == 1
-    metrics.close()
 
 
 # --- metrics ---

@@ -31,7 +31,9 @@ _EVERY_S = 1.0
 """Seconds between two looks at the store."""
 
 _ID_CHARS = 8
-_WAY_CHARS = len("standard → nobody")
+_WAY_CHARS = len("standard → heavy")
+_GAP = 2
+_BELOW = len("00:00:00  ")
 
 
 def decisions(  # noqa: PLR0913  # one for each option
@@ -126,6 +128,7 @@ def _insist(opened: OpenDecisions) -> None:
 
 
 def _show(entries: Iterable[Entry], *, as_json: bool) -> None:
+    from tiered_llm.cli.layout import width_of
     from tiered_llm.cli.why import as_dict
 
     out = console()
@@ -133,12 +136,15 @@ def _show(entries: Iterable[Entry], *, as_json: bool) -> None:
         if as_json:
             typer.echo(json.dumps(as_dict(entry, show_tenant=False), ensure_ascii=False))
         else:
-            out.print(_line(entry.record), soft_wrap=True)
+            out.print(_line(entry.record, width_of(out)), soft_wrap=True)
     out.file.flush()
 
 
-def _line(record: CallRecord) -> Text:
-    """One decision in a line: when, from where to where, how hard, how much, how long, which."""
+def _line(record: CallRecord, width: int | None) -> Text:
+    """One decision in a line: when, from where to where, how hard, how much, how long, which.
+
+    What came of it goes on below, where the terminal has no room beside that.
+    """
     from rich.text import Text
 
     from tiered_llm.cli.texts import in_one_line
@@ -150,10 +156,24 @@ def _line(record: CallRecord) -> Text:
     seconds = sum(each.latency_s for each in record.attempts)
     line = Text(f"{record.at:%H:%M:%S}  ")
     line.append_text(way)
-    line.append(f" {record.score:.2f}  {tokens:>7,} tokens  {seconds:>6.2f} s")
-    line.append(f"  {record.run_id[-_ID_CHARS:]}", style="dim")
+    line.append(f" {record.score:.2f} {tokens:>6,} tok {seconds:>5.2f} s")
+    line.append(f"  {in_one_line(record.run_id[-_ID_CHARS:])}", style="dim")
+    used = line.cell_len
+    for told in _came_of(record):
+        if width is not None and used + _GAP + told.cell_len > width:
+            line.append("\n" + " " * (_BELOW - _GAP))
+            used = _BELOW - _GAP
+        line.append(" " * _GAP).append_text(told)
+        used += _GAP + told.cell_len
+    return line
+
+
+def _came_of(record: CallRecord) -> Iterator[Text]:
+    from rich.text import Text
+
+    from tiered_llm.cli.texts import in_one_line
+
     faults = ", ".join(f"{e.tier.value}: {e.fault}" for e in record.attempts if e.fault)
     for told, style in ((record.task_type, ""), (faults, "yellow"), (record.error, "red")):
         if told:
-            line.append(f"  {in_one_line(told)}", style=style)
-    return line
+            yield Text(in_one_line(told), style=style)

@@ -69,7 +69,9 @@ class Block:
         """The table's lines; None is room for all columns beside one another."""
         if not self.rows:
             return
-        table = [[Cell(name, "dim") for name in self.head], *self.rows]
+        first = self.rows[0]  # names stand over their columns as the cells do
+        head = [Cell(name, "dim", cell.left) for name, cell in zip(self.head, first, strict=True)]
+        table = [head, *self.rows]
         widths = [max(_cells(cell.text) for cell in column) for column in zip(*table, strict=True)]
         gap = _WIDE_GAP if len(list(_groups(widths, width, _WIDE_GAP))) == 1 else _GAP
         for group in _groups(widths, width, gap):
