@@ -210,6 +210,17 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path):
     assert "Traceback" not in done.output
 
 
+def test_who_names_the_budgets_file_is_told_where_decisions_lie():
+    BudgetManager(store="sqlite:///shared.db").record_usage(
+        tenant_id="acme", model_tier="light", input_tokens=1, output_tokens=1
+    )
+    metrics = ModelMetricsCollector("sqlite:///shared-decisions.db")
+    metrics.record(call("1"))
+    metrics.close()
+    done = run("report", "--store", "sqlite:///shared.db", code=ExitCode.UNREACHABLE)
+    assert "--store sqlite:///shared-decisions.db" in done.stderr
+
+
 # --- why ---
 
 

@@ -82,7 +82,7 @@ def open_decisions(ctx: typer.Context, store: str | None) -> Iterator[OpenDecisi
     if url == _MEMORY:
         raise useless(source, name, _FILE)
     missing = is_missing(url)
-    with _told(debug=bool(ctx.find_root().params.get("debug"))):
+    with _told(url, debug=bool(ctx.find_root().params.get("debug"))):
         opened = _MEMORY if missing else url
         metrics = ModelMetricsCollector.from_settings(settings, store=opened)
         notes = ((_UNSET, source == "default"), (_MISSING, missing))
@@ -106,12 +106,12 @@ def open_beside(decisions: OpenDecisions) -> Iterator[BudgetManager | None]:
     Raises:
         typer.Exit: The store cannot be read; that has been told.
     """
-    from tiered_llm.budgets import BudgetManager, LedgerError
-
     store = decisions.settings.store
     if store == _MEMORY or is_missing(store):
         yield None
         return
+    from tiered_llm.budgets import BudgetManager, LedgerError  # slow to import
+
     manager = BudgetManager.from_settings(decisions.settings)
     try:
         yield manager
@@ -152,7 +152,7 @@ def _chosen(settings: Settings) -> tuple[str, str, str]:
 
 
 @contextmanager
-def _told(*, debug: bool) -> Iterator[None]:
+def _told(url: str, *, debug: bool) -> Iterator[None]:
     """A store that does not answer, in a line and an exit code."""
     from tiered_llm.metrics import DecisionLogError
 
@@ -161,5 +161,14 @@ def _told(*, debug: bool) -> Iterator[None]:
     except DecisionLogError as error:
         if debug:
             typer.echo(traceback.format_exc(), err=True)
-        print_error(str(error), hint="--store names another store; --debug shows the traceback.")
+        print_error(str(error), hint=_hint(url))
         raise typer.Exit(ExitCode.UNREACHABLE) from None
+
+
+def _hint(url: str) -> str:
+    """What to do; where a file of budgets was named, that decisions lie beside it."""
+    from tiered_llm.metrics.opening import beside
+
+    if url.startswith("sqlite:") and not is_missing(beside(url)):
+        return f"Decisions lie beside the budgets: --store {beside(url)}"
+    return "--store names another store; --debug shows the traceback."
