@@ -41,8 +41,8 @@ def any_store(request, tmp_path):
 
 
 @pytest.fixture
-def workers(stores, simulated_tiers, clean_environment):
-    """They have made their calls, some with faults, and serve; their pages' ports, shared first."""
+def idle_workers(stores, simulated_tiers, clean_environment):
+    """They serve, and have made no calls; their pages' ports, shared first."""
     from tiered_llm.testing import Fault
 
     faulty = simulated_tiers.standard
@@ -51,3 +51,10 @@ def workers(stores, simulated_tiers, clean_environment):
     urls = [*(sim.url for sim in sims), simulated_tiers.heavy.openai_url]
     with Workers(stores, urls) as running:
         yield running
+
+
+@pytest.fixture
+def workers(idle_workers):
+    """They have made their calls, some with faults, and serve."""
+    idle_workers.make_calls()
+    return idle_workers

@@ -24,9 +24,15 @@ class Workers:
         shared = self._listening()
         for number in range(WORKERS):
             self._start(shared, f"w{number}")
+        return self
+
+    def make_calls(self):
+        """Have all of them make their calls, and wait until they have."""
+        for process in self._processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
         for process in self._processes:
             assert process.stdout.readline() == "done\n", "a worker failed"
-        return self
 
     def _start(self, shared, name):
         own = self._listening()

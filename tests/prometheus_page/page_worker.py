@@ -1,7 +1,7 @@
 """One worker of a service: makes calls, records them in the shared store, and serves the page.
 
-It listens on a socket that all workers share and on one of its own, prints its own port when it
-serves, and `done` when its calls are made; it ends when its input does.
+It serves on a socket that all workers share and on one of its own, makes its calls when it is told
+a line, prints `done` when they are made, and ends when its input does.
 
     page_worker.py SHARED_FD OWN_FD DECISIONS BUDGETS NAME CALLS LIGHT STANDARD HEAVY
 """
@@ -38,6 +38,7 @@ def main():
     sockets = [socket.socket(fileno=int(fd)) for fd in (shared, own)]
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
     threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True).start()
+    sys.stdin.readline()
     for number in range(int(calls)):
         one(model, name, number)
     assert metrics.flush(30.0)

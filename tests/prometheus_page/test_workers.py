@@ -9,6 +9,7 @@ from prometheus_server import Prometheus
 
 from tiered_llm import BudgetManager, ModelMetricsCollector
 
+COUNTERS = '{__name__=~"tiered_llm_.+_(total|bucket|count|sum)"}'
 FAULTS = 3  # fewer than open a breaker
 TENANTS = ("acme", "globex", "initech")
 
@@ -46,6 +47,26 @@ def test_the_totals_are_the_ledgers_whichever_worker_is_asked(scraped, stores):
         "sum(max without (instance) (tiered_llm_tokens_total))"
     )
     assert report["distribution"]["fallbacks"] == FAULTS
+
+
+def test_prometheus_sees_every_call_and_no_restart_while_they_work(idle_workers):
+    """Through the shared port, too, where each scrape meets another worker."""
+    with Prometheus(*(f"127.0.0.1:{port}" for port in idle_workers.ports)) as server:
+        server.wait_for(
+            f"count(sum by (instance) (tiered_llm_decisions_total) == 0) == {WORKERS + 1}"
+        )
+        idle_workers.make_calls()
+        everybody = f"sum by (instance) (tiered_llm_decisions_total) == {CALLS * WORKERS}"
+        server.wait_for(f"count({everybody}) == {WORKERS + 1}")
+        counters = server.query(f"count by (__name__) ({COUNTERS})")
+        assert len(counters) > 15
+        for labels, _ in counters:
+            assert server.query(f"resets({labels['__name__']}[5m]) > 0") == []
+        seen = server.query(
+            "sum by (instance) (max_over_time(tiered_llm_fallbacks_total[5m])"
+            " - min_over_time(tiered_llm_fallbacks_total[5m]))"
+        )
+        assert [value for _, value in seen] == [FAULTS] * (WORKERS + 1)
 
 
 def test_what_processes_alone_know_is_told_by_any_of_them(scraped):
