@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,13 +11,22 @@ from tiered_llm.cli.decisions_store import Store, open_beside, open_decisions
 from tiered_llm.cli.errors import ExitCode
 from tiered_llm.cli.output import print_error
 
+if TYPE_CHECKING:
+    from tiered_llm.budgets import BudgetManager
+    from tiered_llm.cli.decisions_store import OpenDecisions
+
 Tenants = Annotated[
     list[str],
     typer.Option("--tenant", help="A tenant with series of its own; may be repeated."),
 ]
 
+MaxSeries = Annotated[
+    int | None,
+    typer.Option(min=1, help="Series that the page may have.", show_default="10,000"),
+]
 
-def serve(
+
+def serve(  # noqa: PLR0913  # each is one thing that an operator may set
     ctx: typer.Context,
     *,
     host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
@@ -25,6 +34,7 @@ def serve(
         int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes a free port.")
     ] = 9_464,
     tenant: Tenants = [],  # noqa: B006  # typer's own form of an empty list
+    max_series: MaxSeries = None,
     store: Store = None,
 ) -> None:
     """Serve the page at /metrics until Ctrl-C: the totals of all processes that record there.
@@ -37,12 +47,17 @@ def serve(
     from tiered_llm.prometheus import metrics_app
 
     with open_decisions(ctx, store) as decisions, open_beside(decisions) as budget:
-        names = tenant or list(decisions.settings.telemetry.tenants)
-        app = metrics_app(decisions.metrics, budget=budget, tenants=names)
+        app = metrics_app(decisions.metrics, **_wanted(decisions, budget, tenant, max_series))
         _run(app, host, port, decisions.notes)
 
 
-def show(ctx: typer.Context, *, tenant: Tenants = [], store: Store = None) -> None:  # noqa: B006  # as above
+def show(
+    ctx: typer.Context,
+    *,
+    tenant: Tenants = [],  # noqa: B006  # as above
+    max_series: MaxSeries = None,
+    store: Store = None,
+) -> None:
     """Print the page once.
 
     Example: [bold]tiered-llm metrics show | grep tiered_llm_tokens[/bold]
@@ -50,9 +65,21 @@ def show(ctx: typer.Context, *, tenant: Tenants = [], store: Store = None) -> No
     from tiered_llm.prometheus import MetricsPage
 
     with open_decisions(ctx, store) as decisions, open_beside(decisions) as budget:
-        names = tenant or list(decisions.settings.telemetry.tenants)
-        page, _ = MetricsPage(decisions.metrics, budget=budget, tenants=names).render()
-        typer.echo(page.decode(), nl=False)
+        page = MetricsPage(decisions.metrics, **_wanted(decisions, budget, tenant, max_series))
+        text, _ = page.render()
+        typer.echo(text.decode(), nl=False)
+
+
+def _wanted(
+    decisions: OpenDecisions,
+    budget: BudgetManager | None,
+    tenants: list[str],
+    max_series: int | None,
+) -> dict[str, Any]:
+    """What the page is told; tenants as the settings list them if none are named."""
+    listed = tenants or list(decisions.settings.telemetry.tenants)
+    bound = {} if max_series is None else {"max_series": max_series}
+    return {"budget": budget, "tenants": listed, **bound}
 
 
 def _run(app: object, host: str, port: int, notes: tuple[str, ...]) -> None:
