@@ -131,6 +131,17 @@ class TestRedisOutage:
             assert metrics.get_tier_distribution()["calls"] == 1
             assert metrics.dropped == 1
 
+    def test_what_was_lost_is_told_when_it_is_back(self):
+        with RedisServer() as server, closing(RedisLog(server.url)) as log:
+            metrics = ModelMetricsCollector(store=server.url)
+            server.kill()
+            metrics.record(now("meanwhile"))
+            assert metrics.flush(60.0)
+            server.start()
+            assert metrics.close()
+            assert log.totals([None]) == ({"d/store": 1},)
+            assert log.published(0.0) == ()
+
     def test_a_full_server_takes_all_of_a_batch_or_none(self):
         with RedisServer() as server, closing(ModelMetricsCollector(store=server.url)) as metrics:
             with server.client() as client:

@@ -338,6 +338,37 @@ def test_budgets_are_shown_of_listed_tenants_and_near_ones_are_counted(make):
     assert value(page, near, tiered_llm_budget_threshold="80") == 0
 
 
+def test_a_slow_reading_of_all_accounts_takes_a_twentieth_of_the_time(make, monkeypatch):
+    clock = HandClock()
+    budget = BudgetManager(default_daily_limit=1_000, clock=HandClock())
+    budget.record_usage(tenant_id="a", model_tier="light", input_tokens=850, output_tokens=0)
+    alerts, read = budget.ledger.alerts, []
+
+    def slow(*which):
+        clock.now_s += 3.0
+        read.append(clock.now_s)
+        return alerts(*which)
+
+    monkeypatch.setattr(budget.ledger, "alerts", slow)
+    page = MetricsPage(make(), budget=budget, clock=clock)
+    near = "tiered_llm_budget_accounts_at_threshold"
+    for now_s in (1_000.0, 1_062.0, 1_063.0):
+        clock.now_s = now_s
+        assert value(page, near, tiered_llm_budget_threshold="80") == 1
+    assert len(read) == 2
+
+
+def test_thousands_of_accounts_near_their_limits_are_counted(make):
+    budget = BudgetManager(default_daily_limit=1_000, clock=HandClock())
+    for number in range(3_000):
+        used = {"model_tier": "light", "input_tokens": 850, "output_tokens": 0}
+        budget.record_usage(tenant_id=f"t{number}", **used)
+    near = "tiered_llm_budget_accounts_at_threshold"
+    assert (
+        value(MetricsPage(make(), budget=budget), near, tiered_llm_budget_threshold="80") == 3_000
+    )
+
+
 def test_the_app_answers_in_the_format_that_is_asked_for(make):
     metrics = make()
     metrics.record(call("1"))

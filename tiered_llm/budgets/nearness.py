@@ -9,14 +9,15 @@ from tiered_llm.budgets.plan import PERIODS, zone_info
 if TYPE_CHECKING:
     from tiered_llm.budgets.manager import BudgetManager
 
-_ALERTS = 1_000
-"""Alerts that are looked at, newest first."""
+_ALERTS = 10_000
+"""Alerts that are looked at, newest first: as many as a ledger in memory or a file keeps."""
 
 
 def accounts_near(budget: BudgetManager) -> list[tuple[tuple[str, str, str], float]]:
     """Accounts that have come to a threshold, by rule, period and per cent.
 
-    Those of windows that are open in the default time zone; of the newest thousand alerts.
+    Those of windows that are open in the default time zone; of the newest ten thousand alerts. A
+    ledger in Redis looks through the keys of all its tenants, which may take a while.
 
     Raises:
         LedgerError: The store cannot be reached, or has lost what it held.
